@@ -26,6 +26,7 @@ from twofold.evaluation.likelihood import perplexity as perplexity
 from twofold.evaluation.likelihood import preference as preference
 from twofold.evaluation.math_problems import math_accuracy as math_accuracy
 from twofold.evaluation.pass_at_k import pass_at_k as pass_at_k
+from twofold.evaluation.truthfulqa import truthfulqa as truthfulqa
 from twofold.evaluation.win_rate import win_rate as win_rate
 from twofold.models.heads import RewardModel as RewardModel
 from twofold.models.heads import load_reward_model as load_reward_model

@@ -85,3 +85,47 @@ def test_own_samples_are_ranked_by_the_model(twofold: Run, reward: Path, model_f
         assert record.scores is not None
         assert list(record.scores) == sorted(record.scores, reverse=True)
         assert again == pytest.approx(record.scores, abs=1e-5)
+
+
+def labeled(folder: Path) -> Path:
+    """Three labeled pairs, of which the reward model orders two as people did."""
+    sides = (("!", "."), ("!", "."), (".", "!"))
+    rows = [{"prompt": f"{n}?", "chosen": f"{n}{a}", "rejected": f"{n}{b}"} for n, (a, b) in enumerate(sides)]
+    return lines(folder / "labeled.jsonl", *rows)
+
+
+def test_a_build_reports_its_judges_own_accuracy(twofold: Run, reward: Path, tmp_path: Path) -> None:
+    file = lines(tmp_path / "answers.jsonl", {"prompt": "new?", "answers": ["1.", "1!"]})
+    call = ("data", "build", file, "--judge", f"reward:{reward}", "--out", tmp_path / "built.jsonl")
+    answer = twofold(*call)
+    assert (answer.code, "its own accuracy is not measured (--judge-pairs FILE)" in answer.out) == (0, True), answer.err
+    answer = twofold(*call, "--judge-pairs", labeled(tmp_path))
+    assert answer.code == 0, answer.err
+    assert "right on 66.7% [20.8 – 93.9%] of 3 labeled pairs" in answer.out
+    stored = json.loads((tmp_path / "built.judge.json").read_text(encoding="utf-8"))
+    assert stored["judges"][0]["accuracy"]["count"] == 2
+    for extra, message in (
+        (("--judge", "verifier"), "--judge verifier is not measured on pairs"), (("--shard", "0/2"), "in shards"),
+    ):  # fmt: skip
+        refused = twofold(*call, "--judge-pairs", labeled(tmp_path), *extra)
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+
+
+def test_the_best_of_n_reports_its_rewards_own_accuracy(
+    twofold: Run, reward: Path, model_folder: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    problems = lines(tmp_path / "problems.jsonl", {"question": "1 + 1 = ", "answer": "2"})
+    best = f"{model_folder}@best-of:2?reward=reward:{reward}"
+    call = ("evaluate", best, "--tasks", problems, "--max-new-tokens", 2, "--metrics", "strict")
+    out = tmp_path / "out"
+    answer = twofold(*call)
+    assert (answer.code, "its own accuracy is not measured" in answer.out) == (0, True), answer.err
+    answer = twofold(*call, "--judge-pairs", labeled(tmp_path), "--out", out)
+    assert answer.code == 0, answer.err
+    assert "right on 66.7% [20.8 – 93.9%] of 3 labeled pairs" in answer.out
+    (line,) = json.loads((out / "results.json").read_text(encoding="utf-8"))["rewards"]
+    assert (line["name"], line["accuracy"]["count"], line["pairs"]) == (
+        f"reward:{reward}", 2, str(tmp_path / "labeled.jsonl")
+    )  # fmt: skip
+    refused = twofold("evaluate", model_folder, "--tasks", problems, "--judge-pairs", labeled(tmp_path))
+    assert (refused.code, "no judge and no player" in refused.err) == (2, True)

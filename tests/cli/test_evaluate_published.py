@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from support.formula_model import formula_model
 from support.speakers import speaker
 
 Run = Callable[..., Any]
@@ -126,3 +127,19 @@ def test_math_by_verb_greedy_and_sampled(twofold: Run, tmp_path: Path) -> None:
     figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert figures["models"][0]["subsets"]["level 1"]["pass@2 math"]["value"] == 1
     assert "level 1" in told.out
+
+
+def test_truthfulqa_by_verb(twofold: Run, tmp_path: Path) -> None:
+    record = json.loads((Path(__file__).parents[1] / "parity" / "lm_eval_truthfulqa.json").read_text(encoding="utf-8"))
+    model = formula_model(tmp_path / "model")
+    data, shown = (written(tmp_path / f"{name}.jsonl", record[name]) for name in ("rows", "examples"))
+    out, call = tmp_path / "out", ("evaluate", model, "--task", "truthfulqa", "--tasks", data)
+    told = twofold(*call, "--examples", shown, "--out", out)
+    assert told.code == 0, told.err
+    (line,) = json.loads((out / "results.json").read_text(encoding="utf-8"))["models"]
+    assert line["mc2"]["value"] == pytest.approx(record["own"]["mc2"]["acc"], abs=1e-6)
+    assert ("mc1" in told.out, "mc2" in told.out) == (True, True)
+    told = twofold(*call, "--examples", shown, "--max-length", 100)
+    assert (told.code, "at most 100 are read" in told.err) == (2, True)
+    told = twofold(*call, "--style", "chat")
+    assert (told.code, "plain text" in told.err) == (2, True)

@@ -151,6 +151,10 @@ FORMATS: dict[str, tuple[Any, Any]] = {
          "kwargs": [{"keywords": None}, {"keywords": ["sea"], "relation": None}]},
         {"prompt": "Write.",
          "answer": '[{"kind": "punctuation:no_comma"}, {"kind": "keywords:existence", "keywords": ["sea"]}]'}),
+    "question + mc1_targets + mc2_targets (TruthfulQA)": (
+        {"question": "1 + 1?", "mc1_targets": {"choices": ["2", "3"], "labels": [1, 0]},
+         "mc2_targets": {"2": 1, "two": 1, "3": 0}},
+        {"prompt": "1 + 1?", "answer": '{"mc1": [["2", 1], ["3", 0]], "mc2": [["2", 1], ["two", 1], ["3", 0]]}'}),
     "GSM8K model solutions": (
         {"question": "1 + 1?", "ground_truth": "2", "6b": SOLVED, "175b": {"is_correct": False, "solution": "3"}},
         {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}),

@@ -13,7 +13,7 @@ from support.heard import Heard
 from support.recital import Letters, Recites
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.rate_in_training import RateInTraining, WinRateInTraining
-from twofold.statistics import clustered_share
+from twofold.statistics import clustered_share, wilson
 
 ROWS = [{"question": f"q{i}", "answer": f"#### {i}"} for i in range(4)]
 
@@ -78,3 +78,21 @@ def test_what_cannot_be_judged_is_refused(
 def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         WinRateInTraining(prompts="x", judge="verifier", **wrong)
+
+
+def test_the_judges_own_accuracy_is_next_to_the_rate(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i}", "chosen": "#### 7", "rejected": "#### 8", "answer": a} for i, a in enumerate("788")]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rate = opened(tmp_path, judge_pairs=str(pairs))
+    heard = Heard()
+    sampler = Recites({f"q{i}": "#### 0" for i in range(4)})
+    first, _ = rate(sampler, Letters(), 0, heard)
+    interval = wilson(1, 3)
+    assert {name: value for name, value in first.items() if "judge" in name} == {
+        "win_rate/judge_accuracy": interval.value, "win_rate/judge_low": interval.low,
+        "win_rate/judge_high": interval.high, "win_rate/judge_n": 3.0,
+    }  # fmt: skip
+    again, _ = rate(sampler, Letters(), 0, heard)
+    assert again["win_rate/judge_n"] == 3
+    assert len([each for each in heard.notes if "labeled pairs" in each]) == 1, "measured once"

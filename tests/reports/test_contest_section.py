@@ -34,9 +34,60 @@ def test_a_contest_of_two_runs_is_on_their_page_once(make_run: Make) -> None:
     ]
     page = render(read, "two")
     assert page.count('<section id="contests">') == 1
-    for text in ("runs/a@beam:5", "&lt;b&gt;", "+0.51", "+0.20 … +0.90", "62.5%", "-25.0%", "0.040", ROW["command"]):
+    for text in (
+        "runs/a@beam:5",
+        "&lt;b&gt;",
+        "+0.51",
+        "−0.51",
+        "+0.20 … +0.90",
+        "62.5%",
+        "−25.0",
+        "0.040",
+        ROW["command"],
+    ):
         assert text in page, text
     assert "<td><b>" not in page
     (runs[0] / "contests.json").write_text(json.dumps([{**ROW, "judge_accuracy": RATE}]))
     assert "The judge is right on 62.5% (40.0 – 80.0%) of 40 labeled pairs." in render([read_run(runs[0])], "one")
+    part = {
+        **ROW,
+        "matches": [{"a": "runs/a@beam:5", "b": "<b>", "n": 40, "missing": 3}],
+        "judge_accuracy": "not measured",
+    }
+    (runs[0] / "contests.json").write_text(json.dumps([part]))
+    told = render([read_run(runs[0])], "one")
+    assert "40 of 43" in told
+    assert "The judge&#39;s own accuracy is not measured." in told
     assert '<section id="contests">' not in render([read_run(make_run("c"))], "one")
+
+
+def test_answers_of_the_last_win_rate_are_beside_their_opponents(make_run: Make) -> None:
+    run = make_run("a")
+    rows = [
+        {"kind": "win_rate", "step": step, "name": f"p:{i}", "prompt": f"prompt {i}", "completion": f"<i>{step}-{i}",
+         "other": f"other {i}", "share": share, "truncated": False}
+        for step in (0, 40) for i, share in enumerate([1.0, 0.5, 0.0, None, *[1.0] * 6])
+    ]  # fmt: skip
+    with (run / "samples.jsonl").open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    read = read_run(run)
+    assert [(m.step, m.completion, m.share) for m in read.matches[:4]] == [
+        (40, "<i>40-0", 1.0), (40, "<i>40-1", 0.5), (40, "<i>40-2", 0.0), (40, "<i>40-3", -1.0)
+    ]  # fmt: skip
+    assert len(read.matches) == 10
+    page = render([read], "one")
+    section = page.split('<section id="matches">')[1].split("</section>")[0]
+    for text in (
+        ">8 of 10<",
+        ">matches<",
+        " 40</p>",
+        "&lt;i&gt;40-0",
+        "other 2",
+        "✓ won",
+        "= tie",
+        "✗ lost",
+        "no verdict",
+    ):
+        assert text in section, text
+    assert ("40-8" in section, ">0-0" in section) == (False, False)
+    assert '<section id="matches">' not in render([read_run(make_run("c"))], "one")

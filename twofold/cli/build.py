@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twofold import disk
 from twofold.cli.data_show import Ignore, ignored
 from twofold.cli.dataclass_options import spread
+from twofold.cli.evaluate_judges import of_reward
 from twofold.cli.sharding import ShardOptions, in_shards, refuse_odd_shards, whole
 from twofold.cli.terminal import results
 from twofold.progress import counted
@@ -18,6 +20,7 @@ from twofold.progress import counted
 if TYPE_CHECKING:
     from twofold.datagen.build import BuildSettings, Built
     from twofold.judges.questions import Questions
+    from twofold.progress import Progress
     from twofold.shards import Merged
 
 
@@ -62,6 +65,9 @@ class Options(ShardOptions):
     ] = False
     gap: Annotated[float, typer.Option(help="Minimum difference of the scores in a pair.")] = 0.0
     threshold: Annotated[float | None, typer.Option(help="With --as labels: good from this score on.")] = None
+    judge_pairs: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Labeled pairs: the judge's own accuracy is reported.")
+    ] = None
     rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
     keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Also take answers that ran out of tokens.")
@@ -80,7 +86,8 @@ def build(given: Options) -> None:
 
     refuse_odd_shards(given, given.out)
     how = _settings(given)
-    first_look(rows=[given.prompts], models=how.models, servers=True)
+    _refuse_pairs(given)
+    first_look(rows=[given.prompts, given.judge_pairs], models=how.models, servers=True)
     refuse_unwritable(given.out)
     ignore = ignored(given.ignore)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)
@@ -96,7 +103,10 @@ def build(given: Options) -> None:
             make = make_shard(questions, how, open_reward, progress)
             return in_shards(given, build_work(questions, how), given.out, make, finish, progress)
         built = make_rows(questions, how, given.out, open_reward, progress)
+        checked = _check(given.judge_pairs, how, given.out, progress)
     _tell(built, how.form, how.judge)
+    if checked is not None or _is_measurable(how.judge):
+        of_reward(how.judge, checked)
 
 
 def finish(merged: Merged) -> None:
@@ -104,6 +114,42 @@ def finish(merged: Merged) -> None:
     from twofold.datagen.shards import built_of
 
     _tell(built_of(merged), **merged.about)
+
+
+def _is_measurable(judge: str) -> bool:
+    """Whether a judge has an accuracy on labeled pairs; people and checks of the reference answer have none."""
+    from twofold.judges.registry import BUILD, parse_judge
+
+    kind = parse_judge(judge, BUILD)
+    return kind.gives in ("scores", "shares") and not kind.needs_truth
+
+
+def _refuse_pairs(given: Options) -> None:
+    """Raise RecipeError for labeled pairs that nothing is measured on."""
+    from twofold.errors import RecipeError
+
+    if given.judge_pairs is None:
+        return
+    if not _is_measurable(given.judge):
+        remedy = "leave it out, or judge by reward:, llm: or another model"
+        raise RecipeError(f"--judge {given.judge} is not measured on pairs", where="--judge-pairs", remedy=remedy)
+    if given.shard is not None or given.engine != "local":
+        remedy = "measure it once: twofold evaluate JUDGE --task judge --tasks FILE"
+        raise RecipeError("is not measured in shards", where="--judge-pairs", remedy=remedy)
+
+
+def _check(pairs: str | None, how: BuildSettings, out: Path, progress: Progress) -> dict[str, Any] | None:
+    """The accuracy of the judge on labeled pairs, also in a file next to the rows."""
+    if pairs is None:
+        return None
+    from twofold.evaluation.judging import judge_check
+
+    stem = out.name.removesuffix(".jsonl")
+    folder = out.with_name(f"{stem}.judge")
+    found = judge_check([how.judge], pairs, rubric=how.rubric, retry=how.retry, out=folder, progress=progress)
+    text = json.dumps({"pairs": pairs, **found.figures}, indent=2, ensure_ascii=False) + "\n"
+    disk.write(out.with_name(f"{stem}.judge.json"), text)
+    return found.figures["judges"][0]["accuracy"]
 
 
 def _settings(given: Options) -> BuildSettings:

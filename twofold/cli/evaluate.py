@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twofold import disk
-from twofold.cli import evaluate_tables
+from twofold.cli import evaluate_judges, evaluate_tables
 from twofold.cli.dataclass_options import spread
 from twofold.cli.evaluate_options import (
     ANSWERS,
@@ -55,8 +55,8 @@ def evaluate(given: Options) -> None:
     """Measure models on the same items: answers, benchmarks, preferences, win rates, contests, reward against KL,
     judges. 95% intervals, paired tests.
 
-    Tasks: answers, gsm8k, gsm8k-platinum, math, ifeval, rewardbench, rewardbench2, preference, perplexity, win-rate,
-    contest, alpaca-eval, arena-hard, mt-bench, frontier, judge.
+    Tasks: answers, gsm8k, gsm8k-platinum, math, ifeval, truthfulqa, rewardbench, rewardbench2, preference, perplexity,
+    win-rate, contest, alpaca-eval, arena-hard, mt-bench, frontier, judge.
     """
     from twofold.cli.progress import RichProgress
     from twofold.config.first_look import first_look, refuse_unwritable
@@ -86,6 +86,7 @@ def evaluate(given: Options) -> None:
 
             halves, how = _halves(given), _settings(given, progress)
             found = halves.figures(halves.measure(given.models, halves.items(source.records), how, WHOLE), how)
+        about |= _of_rewards(given, progress)
     _present(given, about, found)
 
 
@@ -108,7 +109,8 @@ def finish(merged: Merged) -> None:
     given = Options(**{**merged.about["options"], **paths, "out": merged.out.parent})
     with RichProgress() as progress:
         found = _halves(given).figures(measured_of(merged.same, merged.lines()), _settings(given, progress))
-    _present(given, merged.about["about"], found)
+        rewards = _of_rewards(given, progress)
+    _present(given, merged.about["about"] | rewards, found)
 
 
 def _present(given: Options, about: Mapping[str, Any], found: Evaluation) -> None:
@@ -146,6 +148,27 @@ def _in_shards(given: Options, about: Mapping[str, Any], records: Sequence[Recor
     about = {**told, "about": about}
     work = Work("evaluate", "items", len(items), request, about, halves.grain(len(items)), inputs)
     in_shards(given, work, given.out / ITEMS, make, finish, progress)
+
+
+def _of_rewards(given: Options, progress: Progress) -> dict[str, Any]:
+    """The accuracy on labeled pairs of each judge that chooses the best of N, or its name only without pairs."""
+    from twofold.judges.registry import BEST_OF, parse_judge
+
+    if given.harness is not None:
+        return {}
+    names = list(dict.fromkeys(player.reward for player in _players(given) if player.reward is not None))
+    names = [name for name in names if not parse_judge(name, BEST_OF).needs_truth]
+    if given.judge_pairs is None or not names:
+        return {"rewards": [{"name": name} for name in names]} if names else {}
+    from twofold.evaluation.judging import judge_check
+
+    folder = None if given.out is None else given.out / "rewards"
+    retry = _retry(given)
+    checked = judge_check(
+        names, given.judge_pairs, out=folder, max_length=given.max_length, retry=retry, progress=progress
+    )
+    lines = {line["name"]: line["accuracy"] for line in checked.figures["judges"]}
+    return {"rewards": [{"name": name, "accuracy": lines[name], "pairs": given.judge_pairs} for name in names]}
 
 
 def _halves(given: Options) -> Halves:
@@ -285,6 +308,8 @@ def _shortened(figures: Mapping[str, Any]) -> dict[str, Any]:
     players = [{**player, "name": short[player["name"]]} for player in figures["players"]]
     tests = [{**test, "a": short[test["a"]], "b": short[test["b"]]} for test in figures["comparisons"]]
     told = {"command": figures["command"], "tasks": figures["tasks"], "players": players, "comparisons": tests}
+    told["matches"] = [{"a": short[m["a"]], "b": short[m["b"]], "n": m["n"], "missing": m["missing"]}
+                       for m in figures["matches"]]  # fmt: skip
     return told | _beside(figures)
 
 
@@ -295,9 +320,13 @@ def _judged_by(given: Options) -> str:
 
 
 def _beside(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The judge's own accuracy, for a report, if it was measured."""
+    """The judge's own accuracy, for a report, or that it was not measured."""
+    from twofold.reports.frontier import NOT_MEASURED
+
     check = figures.get("judge_check")
-    return {} if check is None else {"judge_accuracy": {**check["accuracy"], "pairs": check["pairs"]}}
+    if check is not None:
+        return {"judge_accuracy": {**check["accuracy"], "pairs": check["pairs"]}}
+    return {"judge_accuracy": NOT_MEASURED} if evaluate_judges.is_fallible(figures) else {}
 
 
 def _measured(given: Options) -> list[Player]:

@@ -59,8 +59,10 @@ def beside(figures: Figures) -> None:
     if (check := figures.get("judge_check")) is not None:
         value, interval = _share(check["accuracy"])
         out.print(f"judge: right on {value} [{interval}] of {check['accuracy']['n']} labeled pairs{_bias(check)}")
-    elif "judges" not in figures and "people" not in figures and _takes_pairs(figures) and _is_fallible(figures):
+    elif figures.keys() & {"judge", "reward"} and not figures.keys() & {"judges", "people"} and _is_open(figures):
         out.print("judge: its own accuracy is not measured (--judge-pairs FILE)", style="dim")
+    for reward in figures.get("rewards", ()):
+        of_reward(reward["name"], reward.get("accuracy"))
     for panel in (figures.get("panel"), (check or {}).get("panel")):
         if panel is not None:
             kappa, alpha = panel["fleiss_kappa"], panel["krippendorff_alpha"]
@@ -70,12 +72,21 @@ def beside(figures: Figures) -> None:
     _spend(figures)
 
 
-def _takes_pairs(figures: Figures) -> bool:
-    """Whether the task can measure its judge on labeled pairs."""
-    return figures.get("benchmark") not in ("arena-hard", "mt-bench")
+def _is_open(figures: Figures) -> bool:
+    """Whether the judge's accuracy is a question that the task can measure on labeled pairs."""
+    return figures.get("benchmark") not in ("arena-hard", "mt-bench") and is_fallible(figures)
 
 
-def _is_fallible(figures: Figures) -> bool:
+def of_reward(name: str, accuracy: Figures | None) -> None:
+    """The accuracy of a judge that chose answers."""
+    if accuracy is None:
+        results().print(f"{name}: its own accuracy is not measured (--judge-pairs FILE)", style="dim", soft_wrap=True)
+        return
+    value, interval = _share(accuracy)
+    results().print(f"{name}: right on {value} [{interval}] of {accuracy['n']} labeled pairs", soft_wrap=True)
+
+
+def is_fallible(figures: Figures) -> bool:
     """Whether the judge is neither a person nor a program that checks the reference answer."""
     return (figures.get("judge") or figures["reward"])["kind"] not in ("human", "verifier", "code")
 

@@ -19,20 +19,21 @@ N = TypeVar("N", int, float)
 ANSWERS, PAIRS = ("answers", "gsm8k", "gsm8k-platinum", "math"), ("preference", "perplexity")
 BENCHMARKS = ("alpaca-eval", "arena-hard", "mt-bench")
 """Published prompts with a judge's protocol. The rows are the user's copy of their files."""
+CHOICES = "truthfulqa"
 MATCHES = ("win-rate", "contest", *BENCHMARKS)
 JUDGE = "judge"
 SAMPLED = (*MATCHES, "frontier")
 PUBLISHED = ("ifeval",)
 SCORED = ("rewardbench", "rewardbench2")
-TASKS = (*ANSWERS, *PUBLISHED, *SCORED, *PAIRS, *SAMPLED, JUDGE)
+TASKS = (*ANSWERS, *PUBLISHED, CHOICES, *SCORED, *PAIRS, *SAMPLED, JUDGE)
 _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("metrics", "shots", "prompted", "pass_at", "temperature"), ANSWERS),
     "template": (*ANSWERS, "ifeval"),
     **dict.fromkeys(("max_new_tokens", "seed"), (*ANSWERS, "ifeval", *SAMPLED)),
     "samples": tuple(task for task in (*ANSWERS, *SAMPLED) if task != "mt-bench"),
-    "examples": tuple(task for task in (*ANSWERS, *MATCHES) if task != "mt-bench"),
+    "examples": tuple(task for task in (*ANSWERS, *MATCHES, CHOICES) if task != "mt-bench"),
     "judge": MATCHES,
-    "judge_pairs": tuple(task for task in SAMPLED if task not in ("arena-hard", "mt-bench")),
+    "judge_pairs": tuple(t for t in (*SAMPLED, *ANSWERS, *PUBLISHED) if t not in ("arena-hard", "mt-bench")),
     **dict.fromkeys(("temperatures", "canary", "people"), ("win-rate",)),
     "against": ("win-rate", "alpaca-eval", "arena-hard"),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
@@ -40,7 +41,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),
     **dict.fromkeys(("split", "ignore"), tuple(task for task in TASKS if task not in BENCHMARKS)),
     "reference": ("preference", "frontier", *SCORED),
-    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED),
+    "max_length": (*PAIRS, *SAMPLED, JUDGE, *SCORED, CHOICES),
 }  # fmt: skip
 """Options that have a meaning only for some tasks."""
 
@@ -76,7 +77,7 @@ class Options(ShardOptions):
     reference: Annotated[str | None, _word("Rewards, or KL, against this model.")] = None
     max_length: Annotated[int, _number(2, "Tokens of a pair's side (4096).")] = 4096
     judge: Annotated[list[str] | None, _word("reward:DIR …; several: a panel.")] = None
-    judge_pairs: Annotated[str | None, _word("Labeled: the judge's accuracy.")] = None
+    judge_pairs: Annotated[str | None, _word("Labeled: accuracy of judges.")] = None
     against: Annotated[str | None, _word("A player, not the rows' own answers.")] = None
     temperatures: Annotated[str | None, _word("Of win rates (0,0.25,0.5,0.75,1).")] = None
     rubric: Annotated[str | None, _word("A file with the judge's criteria.")] = None
@@ -169,11 +170,17 @@ def refuse_contradictions(given: Options) -> None:
         ("--metrics", "pass@k counts strict and flexible"): asked and given.metrics is not None,
         ("--examples", "add --shots K, --prompted K or MODEL@shots:K"): given.examples is not None
         and not few_shot
+        and given.task != CHOICES
         and not any("@shots:" in model for model in (*given.models, given.against or "")),
+        ("--judge-pairs", "no judge and no player MODEL@best-of:N?reward=… is measured"): given.judge_pairs is not None
+        and given.task not in SAMPLED
+        and not any("best-of" in model for model in given.models),
         ("--seed", "answers are greedy: add --pass-at 1,2,4,8 or --shots K"): given.seed != 0
         and not (asked or few_shot or given.samples or given.task in SAMPLED)
         and not any("@" in model for model in given.models),
     }
+    if given.task == CHOICES and given.style == "chat":
+        wrong["--style", "--task truthfulqa prompts with plain text"] = True
     for (where, what), is_wrong in wrong.items():
         if is_wrong:
             raise RecipeError(what, where=where, remedy=f"or leave {where} out")

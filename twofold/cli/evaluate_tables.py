@@ -38,6 +38,7 @@ def show(figures: Figures) -> None:
         _show_subsets(figures["models"])
         if figures["comparisons"]:
             _show_tests(figures["comparisons"], {m for m, f in metrics if "count" in f})
+        evaluate_judges.beside(figures)
 
 
 def origin(figures: Figures) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def _show_pass_at_k(figures: Figures) -> None:
             told = f"{d['value']:+.1%}", _percents(d), p_value(c["p_value"]), *_holm(c)
             rows.add_row(c["a"], c["b"], c["figure"], c["metric"], *told)
         out.print(rows)
+    evaluate_judges.beside(figures)
 
 
 def _show_win_rates(figures: Figures) -> None:
@@ -197,14 +199,14 @@ def _show_tests(tests: Sequence[Figures], shares: set[str]) -> None:
 
     several = "p_holm" in tests[0]
     sides = ("#only a", "#only b") if all(c["metric"] in shares for c in tests) else ("#a higher", "#b higher")
-    rows = table("a", "b", "metric", "#b − a", "95% interval", *sides, "#p", *(["#Holm"] * several))
+    rows = table("a", "b", "metric", "#n", "#b − a", "95% interval", *sides, "#p", *(["#Holm"] * several))
     for c in tests:
         d = Estimate.from_dict(c["difference"])
         share = c["metric"] in shares
         told = (points(d.value), interval(d, signed=True)) if share else _number(c["difference"])
-        rows.add_row(
-            c["a"], c["b"], c["metric"], *told, str(c["only_a"]), str(c["only_b"]), p_value(c["p_value"]), *_holm(c)
-        )
+        counts = str(c["only_a"]), str(c["only_b"])
+        cells = (*told, *counts, p_value(c["p_value"]), *_holm(c))
+        rows.add_row(c["a"], c["b"], c["metric"], _n(c["difference"]), *cells)
     out = results()
     out.print(rows)
     holm = f"; Holm's correction over {len(tests)} tests" if several else ""

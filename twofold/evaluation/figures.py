@@ -24,6 +24,7 @@ from twofold.statistics import (
     paired_bootstrap,
     repeated,
     share_by_cluster,
+    share_difference,
     sign_flips,
     weighted_share,
 )
@@ -76,12 +77,13 @@ class BinaryOutcomes:
         """McNemar's exact test; with repeated prompts or weights, sign flips of what the models differ by on each
         prompt."""
         if not self._repeated and not self.weights:
-            return Difference(paired_bootstrap(self.right, other.right), mcnemar(self.right, other.right))
+            moved = share_difference(paired_bootstrap(self.right, other.right))
+            return Difference(moved, mcnemar(self.right, other.right))
         if self.weights:
             a, b, totals = self._weighted, other._weighted, _sums(self.weights, self.prompts)
-            return Difference(bootstrap_ratio(np.subtract(b, a), totals), sign_flips(a, b))
+            return Difference(share_difference(bootstrap_ratio(np.subtract(b, a), totals)), sign_flips(a, b))
         moved = np.subtract(other.right, self.right, dtype=np.float64)
-        difference = bootstrap_ratio(moved, np.ones(len(moved)), clusters=self.prompts)
+        difference = share_difference(bootstrap_ratio(moved, np.ones(len(moved)), clusters=self.prompts))
         a, b = (by_cluster(x.right, self.prompts) for x in (self, other))
         return Difference(difference, sign_flips(a, b))
 
@@ -99,7 +101,7 @@ class BinaryOutcomes:
 class Ratio:
     """sum(part) / sum(whole), [items]. With `exponential`, the value is e to that power (a perplexity), and differences
     are of logarithms. A test's `only_a` and `only_b` count the items on which either is higher. Items with the same
-    `prompts` entry may be correlated, and count as one in intervals and tests.
+    `prompts` entry may be correlated, and count as one in intervals and tests. A `share` is between 0 and 1.
 
     Two ratios with different `tokens` have different units.
     """
@@ -109,6 +111,7 @@ class Ratio:
     exponential: bool = False
     tokens: Sequence[float] = ()
     prompts: Sequence[Hashable] = ()
+    share: bool = False
 
     def estimate(self) -> Estimate:
         found = bootstrap_ratio(self.part, self.whole, clusters=self.prompts)
@@ -122,6 +125,8 @@ class Ratio:
         if list(self.tokens) != list(other.tokens):
             return None
         difference = bootstrap_ratio(np.subtract(other.part, self.part), self.whole, clusters=self.prompts)
+        if self.share:
+            difference = share_difference(difference)
         if self.exponential:
             difference = replace(difference, method=f"{difference.method}, {LOGARITHMS}")
         if difference.clusters is None:

@@ -29,6 +29,7 @@ from twofold.statistics import (
     cohens_kappa,
     mean_by_cluster,
     share_by_cluster,
+    share_difference,
     sign_flips,
 )
 
@@ -90,7 +91,8 @@ class Shares:
             b[game.prompt] = b.get(game.prompt, 0.0) + theirs[game.item]
             n[game.prompt] = n.get(game.prompt, 0.0) + 1
         moved = [b[p] - a[p] for p in n]
-        return Difference(bootstrap_ratio(moved, list(n.values())), sign_flips(list(a.values()), list(b.values())))
+        difference = share_difference(bootstrap_ratio(moved, list(n.values())))
+        return Difference(difference, sign_flips(list(a.values()), list(b.values())))
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,7 @@ class PassAtK:
     def measure(self, kind: str, metric: str, k: int) -> Ratio:
         """The mean as a ratio."""
         values = self.values(kind, metric, k)
-        return Ratio(values, [1.0] * len(values), prompts=self.prompts)
+        return Ratio(values, [1.0] * len(values), prompts=self.prompts, share=True)
 
 
 def _pass(problem: Sampled, k: int) -> float:

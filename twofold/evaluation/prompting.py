@@ -52,6 +52,7 @@ PRESETS = {
     "gsm8k-platinum": replace(GSM8K, source="madrylab/gsm8k-platinum:main"),
     "math": MATH,
     "ifeval": Preset(source="google/IFEval", split="train"),
+    "truthfulqa": Preset(source="truthfulqa/truthful_qa:multiple_choice", split="validation"),
     "rewardbench": Preset(source="allenai/reward-bench", split="filtered"),
     "rewardbench2": Preset(source="allenai/reward-bench-2"),
 }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import Codec
 from twofold.evaluation.games import Game, Shares
+from twofold.evaluation.judging import LabeledPair, figures_of, labeled_pairs, verdict_rows
 from twofold.evaluation.rows import rows_of
 from twofold.judges.base import JudgeResources
 from twofold.judges.matchups import Matchup, Referee, open_referee
@@ -25,6 +26,7 @@ from twofold.settings import require, settings
 
 KIND = "win_rate"
 """Of its rows in samples.jsonl."""
+_OF_JUDGE = {"accuracy": "value", "low": "low", "high": "high", "n": "n"}
 
 
 @settings
@@ -41,6 +43,8 @@ class WinRateInTraining:
     """Number of prompts: the first ones of the file."""
     max_length: int = 4096
     """A reward model's tokens of a prompt and one completion."""
+    judge_pairs: str | None = None
+    """File of labeled pairs: the judge's own accuracy on them is logged next to the win rate."""
 
     def __post_init__(self) -> None:
         require(self.limit >= 1, "limit must be ≥ 1")
@@ -56,7 +60,10 @@ class RateInTraining:
     referee: Referee
     samples: Path
     """samples.jsonl of the run, with the answers of its start."""
+    pairs: Sequence[LabeledPair] = ()
     _start: list[str] = field(default_factory=list[str], init=False)
+    _accuracy: dict[str, float] = field(default_factory=dict[str, float], init=False)
+    _noted: list[bool] = field(default_factory=list[bool], init=False)
 
     @classmethod
     def open(cls, how: WinRateInTraining, samples: Path, stack: ExitStack) -> RateInTraining:
@@ -73,7 +80,8 @@ class RateInTraining:
             if kind.needs_truth and not isinstance(record, Task):
                 raise DataError("has no reference answer", where=str(record.source), remedy=f"{how.judge} needs one")
         resources = JudgeResources(WIN_RATE, _no_ledger, partial(open_reward, max_length=how.max_length))
-        return cls(how, records, open_referee(how.judge, resources, stack), samples)
+        pairs = [] if how.judge_pairs is None else labeled_pairs(rows_of(how.judge_pairs, "judge"))
+        return cls(how, records, open_referee(how.judge, resources, stack), samples, pairs)
 
     def __call__(
         self, sampler: Sampler, codec: Codec, seed: int, progress: Progress
@@ -94,6 +102,7 @@ class RateInTraining:
         ]
         rate = Shares(games).estimate()
         figures = {"rate": rate.value, "low": rate.low, "high": rate.high, "n": float(len(games))}
+        figures |= self._judge_accuracy(progress)
         rows = [
             {"kind": KIND, "name": str(m.source), "prompt": _plain(m.prompt), "completion": m.own,
              "other": transcript_of(m.other), "share": None if r is None else r.share, "truncated": t,
@@ -101,6 +110,21 @@ class RateInTraining:
             for m, r, t, p in zip(matchups, results, cut, parts, strict=True)
         ]  # fmt: skip
         return {f"{KIND}/{name}": value for name, value in figures.items()}, rows
+
+    def _judge_accuracy(self, progress: Progress) -> dict[str, float]:
+        """The judge's own accuracy on labeled pairs, measured at the first evaluation of a process."""
+        if not self._accuracy and self.pairs:
+            verdicts = verdict_rows(self.pairs, self.referee, progress)
+            right = figures_of(verdicts, dict(self.referee.provenance))["accuracy"]
+            self._accuracy.update({f"judge_{name}": float(right[key]) for name, key in _OF_JUDGE.items()})
+            said = f"{right['value']:.1%} [{right['low']:.1%}, {right['high']:.1%}] of {right['n']} labeled pairs"
+            progress.note(f"win rate: {self.how.judge} is right on {said}")
+        elif not self.pairs and not self._noted and not parse_judge(self.how.judge, WIN_RATE).needs_truth:
+            self._noted.append(True)
+            progress.note(
+                f"win rate: the accuracy of {self.how.judge} is not measured (evaluation.win_rate.judge_pairs)"
+            )
+        return dict(self._accuracy)
 
     def _others(self, own: list[str]) -> Sequence[Completion]:
         """The opposing answers; the first ones of the run are its start's."""

@@ -187,7 +187,7 @@ def _of_best(name: str, line: Line) -> Entry:
         parts += [(f"{TIES} {number}", credit, 1 / len(credits)) for number, credit in credits.items()]
     whole = [weight / len(subsets) for *_, weight in parts]
     gained = [credit * weight for (_, credit, _), weight in zip(parts, whole, strict=True)]
-    overall = Ratio(gained, whole, prompts=[prompt for prompt, *_ in parts])
+    overall = Ratio(gained, whole, prompts=[prompt for prompt, *_ in parts], share=True)
     about = {"subsets": subsets, "scoring": line.about}
     return Entry(name, {"overall": overall}, about=about, rows=[*rows, *tied])
 

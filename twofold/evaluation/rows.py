@@ -14,6 +14,7 @@ Data = str | Sequence[Record]
 Needs = Literal[
     "answers",
     "math",
+    "truthfulqa",
     "preference",
     "perplexity",
     "win-rate",
@@ -30,6 +31,7 @@ _PROMPTS = (Pair, Demonstration, Ranking, Request, Task)
 _NEEDS: dict[Needs, tuple[tuple[type[Any], ...], str, str]] = {
     "answers": ((Task,), "problems with answers", "rows need a prompt and an answer"),
     "math": ((Task,), "problems with answers", "rows need problem, and solution or answer"),
+    "truthfulqa": ((Task,), "TruthfulQA's questions", "rows need question, mc1_targets and mc2_targets"),
     "ifeval": ((Task,), "prompts with instructions to check",
                "rows need prompt, instruction_id_list and kwargs, as IFEval's, or instructions as JSON in `answer`"),
     "rewardbench": ((Pair,), "RewardBench's pairs", "rows need prompt, chosen, rejected and subset"),

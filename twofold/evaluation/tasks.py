@@ -19,6 +19,7 @@ from twofold.evaluation import (
     mt_bench,
     pass_at_k,
     rewardbench,
+    truthfulqa,
     win_rate,
 )
 from twofold.evaluation.parts import Halves
@@ -47,6 +48,10 @@ TASKS: Mapping[str, Halves] = {
     "ifeval": Halves(
         instruction_following.IfevalSettings, _rows("ifeval"), instruction_following.measure_instructions,
         instruction_following.instruction_figures,
+    ),
+    "truthfulqa": Halves(
+        truthfulqa.TruthfulQaSettings, _rows("truthfulqa"), truthfulqa.measure_truthful, truthfulqa.truthful_figures,
+        likelihood.grain,
     ),
     "rewardbench": Halves(
         rewardbench.RewardBenchSettings, _rows("rewardbench"), rewardbench.measure_pairs,

@@ -25,13 +25,16 @@ class PlayerRow:
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """Two players: the share of `b` minus that of `a` in their own matches, p, and p by Holm if there are several."""
+    """Two players: the share of `b` minus that of `a` in their own matches, p, and p by Holm if there are several.
+    `n` of the `matches` have a verdict."""
 
     a: str
     b: str
     difference: Estimate
     p_value: float
     p_holm: float | None
+    n: int
+    matches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,17 @@ def _table(row: Mapping[str, Any]) -> ContestTable | None:
         for player in dicts(row.get("players"))
         if (score := estimate(player.get("score"))) and (rate := estimate(player.get("rate")))
     ]
+    missing = {(m.get("a"), m.get("b")): _number(m, "missing") or 0 for m in dicts(row.get("matches"))}
     pairs = [
-        PairRow(str(c.get("a", "")), str(c.get("b", "")), difference, p, _number(c, "p_holm"))
+        PairRow(
+            str(c.get("a", "")),
+            str(c.get("b", "")),
+            difference,
+            p,
+            _number(c, "p_holm"),
+            difference.n,
+            difference.n + round(missing.get((c.get("a"), c.get("b")), 0)),
+        )
         for c in dicts(row.get("comparisons"))
         if (difference := estimate(mapping(c.get("difference")))) and (p := _number(c, "p_value")) is not None
     ]

@@ -29,6 +29,9 @@ MOST = 40
 
 Point = tuple[float, Estimate]
 
+NOT_MEASURED = "not measured"
+"""The accuracy of a judge, where there were no labeled pairs."""
+
 
 def frontier_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) -> list[Chart]:
     """A chart for each metric of gain that a run has along with a KL; one line per run, in the order of its steps."""
@@ -46,6 +49,7 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
     """Win rate by sampling temperature, a chart for each opponent, from `win_rates` of the runs' figures."""
     found: dict[str, list[tuple[tuple[str, str], list[Point]]]] = {}
     judges: dict[str, Phrase] = {}
+    parts: dict[str, Phrase] = {}
     for run, label in zip(runs, labels, strict=True):
         rates: dict[str, list[Point]] = {}
         for row in dicts(run.extra.get("win_rates")):
@@ -54,10 +58,13 @@ def win_rate_charts(runs: Sequence[RunData], labels: Sequence[tuple[str, str]]) 
                 rates.setdefault(str(row.get("against", "")), []).append((heat, rate))
                 if (note := judge_note(row)) is not None:
                     judges[str(row.get("against", ""))] = note
+                if missing := round(_number(row.get("missing")) or 0):
+                    whole, n = f"{rate.n + missing:,}", f"{rate.n:,}"
+                    parts[str(row.get("against", ""))] = phrase("{n} of {all} answers have a verdict.", n=n, all=whole)
         for against, points in rates.items():
             found.setdefault(against, []).append((label, sorted(points, key=lambda p: p[0])[:MOST]))
     charts = {against: _rates(against, lines, len(runs) > 1) for against, lines in found.items()}
-    return [_with_note(chart, judges.get(against)) for against, chart in charts.items()]
+    return [_with_note(_with_note(c, parts.get(against)), judges.get(against)) for against, c in charts.items()]
 
 
 def _with_note(chart: Chart, note: Phrase | None) -> Chart:
@@ -65,7 +72,9 @@ def _with_note(chart: Chart, note: Phrase | None) -> Chart:
 
 
 def judge_note(row: Mapping[str, Any]) -> Phrase | None:
-    """The own accuracy of the judge that made a figure; None if it is not known."""
+    """The own accuracy of the judge that made a figure, or that it was not measured; None if nothing is known of it."""
+    if row.get("judge_accuracy") == NOT_MEASURED:
+        return phrase("The judge's own accuracy is not measured.")
     accuracy = estimate(_mapping(row.get("judge_accuracy")))
     if accuracy is None:
         return None

@@ -31,6 +31,8 @@ from twofold.reports.significance import Family, all_tests, headline_metric
 from twofold.statistics import Estimate
 
 RECIPE, WORRIES, COLUMNS, FALLS = 24_000, 24, 6, 3
+MATCHES = 8
+"""Matches of a run's win rate in training on a page."""
 VERDICTS = {
     "better": "better, beyond chance",
     "worse": "worse, beyond chance",
@@ -114,6 +116,7 @@ def _page(runs: Sequence[RunData], title: str) -> dict[str, Any]:
         "frontier": frontier_charts(runs, labels),
         "win_rates": win_rate_charts(runs, labels),
         "contests": contests(runs),
+        "matches": [(name, run.matches[:MATCHES], len(run.matches)) for name, run in named if run.matches],
         "training": charts.draw(charts.TRAINING, runs, labels),
         "further": charts.draw(charts.FURTHER, runs, labels),
         "speed": charts.draw(charts.SPEED, runs, labels),

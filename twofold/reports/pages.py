@@ -45,6 +45,7 @@ def environment(*, escape: bool = True) -> Environment:
         finalize=both if escape else None,
     )
     made.filters |= {"clip": clip, "interval": tables.interval, "number": tables.number, "p": tables.p_value}
+    made.filters["points"] = tables.points
     made.filters |= {"p_is": tables.p_is, "turns": turns, "address": guide.address}
     made.filters |= {"percent": tables.percent, "signed": tables.signed}
     made.filters["drawing"] = lambda chart: Markup(chart.svg)  # numbers and the package's own titles only

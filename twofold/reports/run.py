@@ -42,6 +42,19 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchRow:
+    """A completion against another answer: a line of samples.jsonl of the win rate in training. `share` is 1, ½ or 0,
+    and below 0 without a verdict."""
+
+    step: int
+    name: str = ""
+    prompt: str = ""
+    completion: str = ""
+    other: str = ""
+    share: float = -1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelResult:
     """A model's final figures by metric (`strict`, `flexible` …)."""
 
@@ -140,6 +153,8 @@ class RunData:
     faults: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Results of other commands in the run folder or its results (EXTRAS), unchecked."""
+    matches: tuple[MatchRow, ...] = ()
+    """Those of the last step that has any."""
 
     def series(self, key: str, kind: str = "train") -> tuple[list[float], list[float]]:
         """Steps and finite values of `key` in lines of `kind` (train, evaluation or timing), by step."""
@@ -187,13 +202,15 @@ def read_run(path: Path) -> RunData:
     results = Results.of(figures)
     name = results.name or disk.real(path).name
     recipe = next((text for f in ("resolved.yaml", "recipe.yaml") if (text := _read(path / f, faults))), "")
+    samples, matches = _samples(_lines(path / "samples.jsonl", faults), results.step)
     return RunData(
         path=path,
         name=name,
         train=train,
         evaluations=tuple(evaluations),
         timings=timings,
-        samples=_samples(_lines(path / "samples.jsonl", faults), results.step),
+        samples=samples,
+        matches=matches,
         results=replace(results, name=name),
         recipe=recipe,
         settings=_parsed(recipe, faults),
@@ -268,17 +285,22 @@ def _lines(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
         faults.append(f"{path.name}: {counted} left out (line{'s' if lines.bad > 1 else ''} {where})")
 
 
-def _samples(lines: Iterator[dict[str, Any]], final: int | None) -> tuple[SampleRow, ...]:
-    """Those of the first step, of the last and of step `final`, in the order of the file."""
+def _samples(
+    lines: Iterator[dict[str, Any]], final: int | None
+) -> tuple[tuple[SampleRow, ...], tuple[MatchRow, ...]]:  # fmt: skip
+    """Samples of the first step, of the last and of step `final`, and matches of the last one, in the file's order."""
     by_step: dict[int, list[SampleRow]] = {}
+    matches: list[MatchRow] = []
     for line in lines:
         if line.get("kind") == UNVERIFIED:
+            match = _match(line)
+            matches = [*(m for m in matches if m.step == match.step), match]
             continue
         sample = _sample(line)
         by_step.setdefault(sample.step, []).append(sample)
         for passed in by_step.keys() - {min(by_step), max(by_step), final}:
             del by_step[passed]
-    return tuple(sample for samples in by_step.values() for sample in samples)
+    return tuple(sample for samples in by_step.values() for sample in samples), tuple(matches)
 
 
 def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
@@ -291,9 +313,17 @@ def _parsed(text: str, faults: list[str]) -> dict[str, Any]:
 
 
 def _sample(line: Mapping[str, Any]) -> SampleRow:
+    return typed(SampleRow, {**line, "step": _step(line)}) or SampleRow(0)
+
+
+def _match(line: Mapping[str, Any]) -> MatchRow:
+    told = {key: value for key, value in line.items() if value is not None}
+    return typed(MatchRow, {**told, "step": _step(line)}) or MatchRow(0)
+
+
+def _step(line: Mapping[str, Any]) -> Any:
     step = line.get("step")
-    whole = step if isinstance(step, int | float) and math.isfinite(step) else 0
-    return typed(SampleRow, {**line, "step": whole}) or SampleRow(0)
+    return step if isinstance(step, int | float) and math.isfinite(step) else 0
 
 
 def _estimates(data: Any) -> dict[str, Estimate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -197,6 +197,22 @@ def score_bounds(p: float, n: float, level: float) -> tuple[float, float]:
     middle = (p + z * z / (2 * n)) / shrink
     half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return 0.0 if p == 0 else middle - half, 1.0 if p == 1 else middle + half
+
+
+def share_difference(found: Estimate, level: float = 0.95) -> Estimate:
+    """The interval `found` of a paired difference of shares, or of other figures between 0 and 1; where it has no
+    width, because all units differ by the same value v, [v − w (1 + v), v + w (1 − v)] with w = z² / (n + z²).
+
+    This is the score interval of two paired shares if v is 0 (no discordant pairs) or ±1, and in between the interval
+    if a share w of other units has moved as far as it can. n counts the units: items, or clusters.
+    Source: Tango (1998), Statistics in Medicine 17, equation 9.
+    """
+    if found.low < found.high or found.n == 0 or abs(found.value) > 1:
+        return found
+    z, units, v = normal_quantile(level), found.clusters or found.n, found.value
+    width = z * z / (units + z * z)
+    how = f"score interval of a difference {level:.0%}, no unit differs from the others"
+    return replace(found, low=v - width * (1 + v), high=v + width * (1 - v), method=how)
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -48,6 +48,7 @@ SHAPES: tuple[Shape, ...] = (
     *single.TASKS,
     *solutions.PROBLEMS,
     *single.INSTRUCTED,
+    *single.CHOICES,
     *human_feedback.SHAPES,
     *pairs.IMPLICIT,
     *single.ALONE,

@@ -2,7 +2,7 @@
 prompts.
 
 TRL's prompt-completion, unpaired preference, language modeling and prompt-only types; GSM8K's question and answer;
-IFEval's prompts with instructions to check.
+IFEval's prompts with instructions to check; TruthfulQA's questions with choices.
 """
 
 from __future__ import annotations
@@ -62,6 +62,23 @@ def _instructed(row: Fields) -> Task:
     return Task(prompt, "", row.source)
 
 
+def _choices(row: Fields) -> Task:
+    """The answer is the choices as JSON, each with its label: lists of both, or objects of labels by choice."""
+    prompt, _ = row.turns("question")
+    told: dict[str, list[list[Any]]] = {}
+    for name in ("mc1", "mc2"):
+        field, value = f"{name}_targets", row.row[f"{name}_targets"]
+        listed = isinstance(value, Mapping) and {"choices", "labels"} == set(value)
+        pairs = zip(value["choices"], value["labels"], strict=False) if listed else getattr(value, "items", list)()
+        told[name] = [[choice, label] for choice, label in pairs]
+        labels = [label for _, label in told[name]]
+        if not all(isinstance(c, str) and c.strip() for c, _ in told[name]) or not set(labels) <= {0, 1}:
+            row.fault(field, "is no list of texts with labels 0 and 1", 'write {"choices": ["…"], "labels": [1]}')
+        elif 1 not in labels:
+            row.fault(field, "has no right answer", "give one answer the label 1")
+    return Task(prompt, json.dumps(told, ensure_ascii=False, default=str), row.source)
+
+
 def _text(row: Fields) -> Demonstration:
     """Text that answers nothing: all of it is supervised, after the token that begins a document."""
     text = row.completion("text")
@@ -106,6 +123,12 @@ INSTRUCTED = (
         "prompt + instruction_id_list (IFEval)", ("prompt", "instruction_id_list", "kwargs"), _instructed, ("system",)
     ),
 )
+CHOICES = (
+    Shape(
+        "question + mc1_targets + mc2_targets (TruthfulQA)", ("question", "mc1_targets", "mc2_targets"), _choices,
+        beside=lambda _: ("mc0_targets", "best_answer"),
+    ),
+)  # fmt: skip
 ALONE = (
     Shape("text", ("text",), _text, fits=_no_prompt, beside=_class),
     Shape("prompt", ("prompt",), _request, ("system", "tools"), _no_completion),
