@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold.judges.base import DraftResources, Judge, JudgeKind, JudgeResources, Scores
 from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.records import Demonstration, Ranking
 from twofold.rewards.base import Reward, Scorer
+
+if TYPE_CHECKING:  # imported where a model is opened: names are checked without torch
+    from twofold.sampling.beam import Guide
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class RewardModelKind(JudgeKind):
 
     name, usage = "reward", "reward:FOLDER"
     is_log_odds = True
+    guides = True
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         assert resources.open_reward is not None, "a judge of texts needs a function that loads a reward model"
@@ -43,6 +47,12 @@ class RewardModelKind(JudgeKind):
 
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
         return drafts.open_reward(self.argument)
+
+    def guide(self, tokenizer: Any) -> tuple[str, Guide]:
+        from twofold.rewards.guides import RewardGuide
+
+        made = RewardGuide.load(self.argument, tokenizer)
+        return made.digest, made
 
 
 class ImplicitKind(JudgeKind):
