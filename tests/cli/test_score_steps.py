@@ -136,3 +136,18 @@ def test_a_player_is_the_best_of_its_samples_by_their_steps(
     for row, texts in zip(rows, zip(*[iter(drawn)] * 4, strict=True), strict=True):
         (scores,) = scorer.score([Ranking(row["prompt"], texts, Source("x", 1))], Silent())
         assert row["completion"] == texts[scores.index(max(scores))]
+
+
+def test_a_search_is_guided_by_a_model_of_rewards(
+    twofold: Run, process: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    """Each guide is recorded with its digest, so that a second search draws none of the answers of the first."""
+    tasks = lines(tmp_path / "tasks.jsonl", [{"prompt": f"{a} + 1 = ", "answer": f"#### {a + 1}"} for a in range(2)])
+    players = [f"{model_folder}@beam:2{guide}" for guide in ("", f"?guide=process:{process}?steps=last")]
+    words = ("--tasks", tasks, "--task", "answers", "--out", tmp_path / "out", "--max-new-tokens", 3)
+    for _ in range(2):
+        answer = twofold("evaluate", *players, *words)
+        assert answer.code == 0, answer.err
+        searched = [row["request"]["beams"] for row in written(tmp_path / "out" / "ledger.jsonl")]
+        assert [len(about.get("guide", "")) for about in searched] == [0, 0, 64, 64]
+    assert [row["model"] for row in written(tmp_path / "out" / "rows.jsonl")] == [p for p in players for _ in range(2)]

@@ -157,6 +157,16 @@ def test_the_separator_is_a_setting_and_a_cut_solution_keeps_the_steps_that_are_
         TokenizeSettings(step_separator="")
 
 
+def test_a_word_that_pads_is_text(tokenizer: Make) -> None:
+    """A reward model of a tokenizer without a padding token pads with a word, which is a special token from then on."""
+    made = tokenizer(template=None, pad_token="a")
+    record = Steps("q", ("ab", "ba"), (1.0, 0.0), HERE)
+    encoder = stopped(made)
+    (branch,) = encoder.group(record).branches
+    assert encoder.solution(branch.tokens) == "ab\nba"
+    assert branch.token_columns[STEP_LABEL].tolist() == [-1, -1, 1, -1, -1, 0]
+
+
 def test_a_chat_template_renders_the_steps_as_one_answer(tokenizer: Make) -> None:
     chat = Steps((Message("user", "q"),), ("a", "b"), (1.0, 0.0), HERE)
     assert labels(stopped(tokenizer(eos_token="<|im_end|>")), chat) == ("a\nb", [("a", 1.0), ("a\nb", 0.0)])

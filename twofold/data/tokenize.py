@@ -186,7 +186,11 @@ class Encoder:
 
     def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source) -> list[int]:
         """For each step of a completion [n] the place of the token after it (`data/steps.py`)."""
-        return step_ends(self.text, tokens.tolist(), steps, source)
+        return step_ends(self.decode, tokens.tolist(), steps, source)
+
+    def solution(self, tokens: Tensor) -> str:
+        """A completion as text without its stop tokens. Other special ones stay: a reward model may pad with a word."""
+        return self.decode([token for token in tokens.tolist() if token not in self.stop_tokens])
 
     def _step_labels(self, record: Steps, tokens: Tensor) -> Tensor:
         return step_labels(len(tokens), self.step_ends(tokens, record.steps, record.source), record.labels)

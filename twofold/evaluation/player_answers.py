@@ -127,7 +127,8 @@ class AnswerBook:
             assert isinstance(answerer, LocalAnswerer), "checked when the player was parsed"
             self.how.progress.note(f"{player.label}: {number}")
             beams = Beams(width=player.beams, max_new_tokens=self.how.max_new_tokens)
-            answers = answerer.best_beams(prompts, beams, self._ledger, self.how.progress)
+            guide = None if player.guide is None else parse_judge(player.guide, BEST_OF).guide(answerer.tokenizer)
+            answers = answerer.best_beams(prompts, beams, self._ledger, self.how.progress, guide)
         else:
             assert player.temperature is not None, "tasks choose a temperature"
             self.how.progress.note(f"{player.label}: {number} at temperature {player.temperature:g}")

@@ -5,6 +5,7 @@
     MODEL@shots:2                          after two worked examples
     MODEL@best-of:16?reward=REWARD         the best of 16 samples by a judge that scores
     MODEL@beam:5                           the best of five beams
+    MODEL@beam:5?guide=REWARD              the same, with a reward model's score of each beginning added
     URL#NAME                               a model behind an OpenAI-compatible server
     FILE                                   a file of answers (JSON lines)
     reference                              the rows' own answers
@@ -32,12 +33,12 @@ from twofold.records import short_name
 
 REFERENCE = "reference"
 Kind = Literal["model", "server", "file", "reference"]
-FORMS = "best-of:N?reward=REWARD, beam:N, shots:N, temperature:T"
+FORMS = "best-of:N?reward=REWARD, beam:N[?guide=REWARD], shots:N, temperature:T"
 _NAMES = {"best-of": "best_of", "beam": "beams", "shots": "shots", "temperature": "temperature"}
 """Settings as they are written, and as fields of a player."""
 _LEAST: Mapping[str, float] = {"best-of": 2, "beam": 1, "shots": 0, "temperature": 0}
 _BOUNDARY = re.compile(rf"@(?=[A-Za-z][\w-]*:|(?:{'|'.join(_NAMES)})(?:[@?]|$))")
-_ADDRESS = re.compile(r"(?:reward=[a-z-]+:)?https?://[^#]*")
+_ADDRESS = re.compile(r"(?:(?:reward|guide)=[a-z-]+:)?https?://[^#]*")
 _FILES = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -50,6 +51,7 @@ class Player:
     best_of: int | None = None
     reward: str | None = None
     beams: int | None = None
+    guide: str | None = None
     temperature: float | None = None
 
     @property
@@ -66,7 +68,8 @@ class Player:
         """The player without its temperature, as it is written."""
         shots = "" if self.shots is None else f"@shots:{self.shots}"
         best = "" if self.best_of is None else f"@best-of:{self.best_of}?reward={self.reward}"
-        return f"{self.model}{shots}{best}" + ("" if self.beams is None else f"@beam:{self.beams}")
+        guide = "" if self.guide is None else f"?guide={self.guide}"
+        return f"{self.model}{shots}{best}" + ("" if self.beams is None else f"@beam:{self.beams}{guide}")
 
     @property
     def name(self) -> str:
@@ -76,8 +79,8 @@ class Player:
     @property
     def short(self) -> str:
         """The name with short paths."""
-        reward = None if self.reward is None else short_name(self.reward)
-        return replace(self, model=short_name(self.model), reward=reward).name
+        reward, guide = (None if name is None else short_name(name) for name in (self.reward, self.guide))
+        return replace(self, model=short_name(self.model), reward=reward, guide=guide).name
 
     @property
     def is_plain(self) -> bool:
@@ -142,6 +145,8 @@ def _players(text: str) -> list[Player]:
         values[_NAMES[name]] = _numbers(text, name, value)
         if name == "best-of":
             values["reward"] = [_reward(text, option)]
+        elif name == "beam" and option:
+            values["guide"] = [_guide(text, option)]
         elif option:
             raise _refused(text, f"`?{option}` means nothing to {name}", f"settings are {FORMS}")
     ordered = {f.name: values[f.name] for f in fields(Player) if f.name in values}
@@ -173,7 +178,7 @@ def _setting(text: str, rest: str) -> tuple[str, str, str, str]:
     if not question:
         return name, value, "", rest[end:]
     options = rest[len(head) + 1 :]
-    option = _name(options, lambda whole: whole.removeprefix("reward=").partition(":")[2])
+    option = _name(options, lambda whole: whole.partition("=")[2].partition(":")[2])
     return name, value, option, options[len(option) :]
 
 
@@ -199,6 +204,19 @@ def _reward(text: str, option: str) -> str:
     except JudgeNameError as error:
         raise _refused(text, error.what, "a reward is a judge that scores: docs/judges.md") from None
     return reward
+
+
+def _guide(text: str, option: str) -> str:
+    key, _, guide = option.partition("=")
+    if key != "guide" or not guide:
+        raise _refused(text, f"`?{option}` is not guide=REWARD", "write beam:5?guide=reward:FOLDER or process:FOLDER")
+    try:
+        kind = parse_judge(guide, BEST_OF)
+    except JudgeNameError as error:
+        raise _refused(text, error.what, "a guide is reward:FOLDER or process:FOLDER") from None
+    if not kind.guides:
+        raise _refused(text, f"{kind.name} cannot guide a search", "a guide is reward:FOLDER or process:FOLDER")
+    return guide
 
 
 def _check(text: str, player: Player) -> None:

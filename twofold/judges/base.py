@@ -124,10 +124,10 @@ class JudgeKind:
     """A judge by its name `KIND[:ARGUMENT]`. The docstring of a kind states in one line what its score means.
 
     `members` are the judges that `parts` of its argument name. A judge `with_reasoning` reads the reasoning of sampled
-    answers, too, if its kind `can_read_reasoning`. `rates_steps`: it scores the steps of a completion too. `usage` is
-    how it is written (`[…]` may be left out), `middle` the score above which a completion is good, if there is one,
-    `is_log_odds` whether differences of scores are log-odds of a preference, and `refusal` why some settings cannot use
-    it: what follows its name in the error.
+    answers, too, if its kind `can_read_reasoning`. `rates_steps`: it scores the steps of a completion too. `guides`: it
+    can guide a beam search. `usage` is how it is written (`[…]` may be left out), `middle` the score above which a
+    completion is good, if there is one, `is_log_odds` whether differences of scores are log-odds of a preference, and
+    `refusal` why some settings cannot use it: what follows its name in the error.
     Raises JudgeNameError for an argument that it does not take.
     """
 
@@ -143,6 +143,7 @@ class JudgeKind:
     asks_server: ClassVar[bool] = False
     can_read_reasoning: ClassVar[bool] = False
     rates_steps: ClassVar[bool] = False
+    guides: ClassVar[bool] = False
     middle: ClassVar[float | None] = None
     is_log_odds: ClassVar[bool] = False
     refusal: ClassVar[str] = ""
@@ -180,6 +181,11 @@ class JudgeKind:
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
         """The judge of a policy's own tokens; None for a kind that reads texts."""
         return None
+
+    def guide(self, tokenizer: Any) -> tuple[str, Callable[[Tensor, Tensor], Tensor]]:
+        """A digest of the guide's weights, and the guide of a beam search by a policy with this tokenizer
+        (`sampling/beam.py`). Raises ModelError for a model of another vocabulary."""
+        raise TypeError(f"{self.name} does not guide a search")
 
     def of_members(self, rewards: Sequence[Reward]) -> Reward:
         """The rewards of its members as one."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold.judges.base import DraftResources, Judge, JudgeKind, JudgeResources, Scores
 from twofold.judges.questions import Question
 from twofold.progress import Progress
 from twofold.records import Demonstration, Ranking
 from twofold.rewards.base import Reward, Scorer
+
+if TYPE_CHECKING:  # imported where a model is opened: names are checked without torch
+    from twofold.sampling.beam import Guide
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class RewardModelKind(JudgeKind):
     """the score of a trained reward model"""
 
     name, usage = "reward", "reward:FOLDER"
-    is_log_odds = can_read_reasoning = True
+    is_log_odds = can_read_reasoning = guides = True
 
     def open(self, resources: JudgeResources, stack: ExitStack) -> Judge:
         assert resources.open_reward is not None, "a judge of texts needs a function that loads a reward model"
@@ -43,6 +46,12 @@ class RewardModelKind(JudgeKind):
 
     def of_tokens(self, drafts: DraftResources) -> Reward | None:
         return drafts.open_reward(self.argument)
+
+    def guide(self, tokenizer: Any) -> tuple[str, Guide]:
+        from twofold.rewards.guides import RewardGuide
+
+        made = RewardGuide.load(self.argument, tokenizer)
+        return made.digest, made
 
 
 class ImplicitKind(JudgeKind):

@@ -14,6 +14,7 @@ from twofold.records import Demonstration, Ranking, Record, Steps
 
 if TYPE_CHECKING:  # imported where a model is opened: names are checked without torch
     from twofold.rewards.steps import StepScorer
+    from twofold.sampling.beam import Guide
 
 AGGREGATES = ("min", "product", "last", "mean")
 
@@ -44,7 +45,7 @@ class ProcessKind(JudgeKind):
     """the least probability of a step being right by a process reward model; or their product, last or mean"""
 
     name, usage = "process", "process:FOLDER[?steps=min|product|last|mean]"
-    rates_steps = True
+    rates_steps = guides = True
 
     def __post_init__(self) -> None:
         folder, how = self._parts
@@ -62,6 +63,13 @@ class ProcessKind(JudgeKind):
         folder, how = self._parts
         about = {"kind": self.name, "model": folder, "steps": how}
         return ProcessJudge(resources.open_reward(folder, steps=how), about)
+
+    def guide(self, tokenizer: Any) -> tuple[str, Guide]:
+        from twofold.rewards.guides import StepGuide
+
+        folder, how = self._parts
+        made = StepGuide.load(folder, tokenizer, how)
+        return made.digest, made
 
 
 def _row(question: Question) -> Record:

@@ -17,7 +17,7 @@ from twofold.models.heads import ValueModel, load_value_model
 from twofold.models.load import ModelSettings
 from twofold.models.locate import model_path
 from twofold.progress import Progress
-from twofold.records import Record, Steps
+from twofold.records import Record, Source, Steps
 from twofold.rewards.rows import AT_ONCE, encoder_of, groups_of
 
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -77,6 +77,11 @@ class StepScorer:
         return found
 
     def _steps(self, record: Record, tokens: Tensor, value_N: Tensor) -> list[float]:
-        steps = record.steps if isinstance(record, Steps) else split_steps(self.encoder.text(tokens), self.separator)
-        ends = self.encoder.step_ends(tokens, steps, record.source)
-        return value_N.double().sigmoid()[ends].tolist()
+        steps = (
+            record.steps if isinstance(record, Steps) else split_steps(self.encoder.solution(tokens), self.separator)
+        )
+        return self.probabilities(tokens, value_N, steps, record.source)
+
+    def probabilities(self, tokens: Tensor, value_N: Tensor, steps: Sequence[str], source: Source) -> list[float]:
+        """The probability of each of `steps`, by the values that the model reads before each of the `tokens` [n]."""
+        return value_N.double().sigmoid()[self.encoder.step_ends(tokens, steps, source)].tolist()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from twofold.sampling.base import Sample, Sampling
-    from twofold.sampling.beam import Beams
+    from twofold.sampling.beam import Beams, Guide
     from twofold.sampling.named_model import NamedModel
 
 CHUNK, AT_ONCE = 64, 256
@@ -66,7 +66,7 @@ class LocalAnswerer:
         from twofold.models.load import weights_digest
 
         self.name, self._model, self._apart = model.name, model, apart
-        self.turns = model.encoder.turns
+        self.turns, self.tokenizer = model.encoder.turns, model.loaded.tokenizer
         self._weights = weights_digest(model.loaded.model)
 
     def answers(
@@ -86,13 +86,18 @@ class LocalAnswerer:
         return [[self._candidate(reply, origin, i) for i, reply in enumerate(several)] for several in replies]
 
     def best_beams(
-        self, prompts: Sequence[Prompt], beams: Beams, ledger: Ledger, progress: Progress
+        self,
+        prompts: Sequence[Prompt],
+        beams: Beams,
+        ledger: Ledger,
+        progress: Progress,
+        guide: tuple[str, Guide] | None = None,
     ) -> list[list[Candidate] | None]:
-        """The best sequence of a beam search for every prompt, each recorded."""
+        """The best sequence of a beam search for every prompt, each recorded; a `guide` with its digest."""
         from twofold.sampling.beam import BeamSearch
 
-        loaded, about = self._model.loaded, asdict(beams)
-        search = BeamSearch(loaded.model, loaded.stop_tokens, beams)
+        loaded, about = self._model.loaded, asdict(beams) | ({} if guide is None else {"guide": guide[0]})
+        search = BeamSearch(loaded.model, loaded.stop_tokens, beams, guide=None if guide is None else guide[1])
         tokens = [self._model.encoder.prompt(prompt) for prompt in prompts]
         requests = [[{"weights": self._weights, "tokens": _digest(t), "beams": about}] for t in tokens]
 

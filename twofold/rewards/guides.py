@@ -1,0 +1,88 @@
+"""Guides of a beam search: reward models, value models and process reward models on the beginnings of completions.
+
+The best policy under a KL penalty is the base times e^(reward / β), so a search for it adds a value to the base's
+log-probability (Mudgal et al. 2023, "Controlled Decoding from Language Models", arXiv:2310.17022; here β is 1). A DPO
+policy has that value in its own log-probabilities (arXiv:2404.12358, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twofold.batch import Branch, Group, Role
+from twofold.data.steps import split_steps
+from twofold.data.tokenize import NOWHERE
+from twofold.errors import ModelError
+from twofold.models.heads import RewardModel
+from twofold.models.load import ModelSettings, weights_digest
+from twofold.models.locate import model_path
+from twofold.models.packing import Packing
+from twofold.rewards.model import ModelReward
+from twofold.rewards.steps import StepScorer
+
+
+@dataclass(frozen=True)
+class RewardGuide:
+    """The score at the last token of each beginning: of a reward model that of a text that ends there, of a value model
+    what it expects of the rest."""
+
+    model: RewardModel
+
+    @classmethod
+    def load(cls, name: str, tokenizer: Any) -> RewardGuide:
+        """The reward or value model of a folder. Raises ModelError for one of another vocabulary than `tokenizer`'s."""
+        return cls(ModelReward.load(ModelSettings(path=model_path(name)), tokenizer, Packing()).model)
+
+    @property
+    def digest(self) -> str:
+        return weights_digest(self.model.model)
+
+    def __call__(self, prompt: Tensor, token_MN: Tensor) -> Tensor:
+        (scores,) = self.model.scores([_group(prompt, token_MN)])
+        return torch.tensor(scores, dtype=torch.float64, device=token_MN.device)
+
+
+@dataclass(frozen=True)
+class StepGuide:
+    """The log-probability that the complete steps of each beginning are right, as the scorer combines them: 0 before
+    the first step is complete. An answer that ends without a step has −∞."""
+
+    scorer: StepScorer
+
+    @classmethod
+    def load(cls, name: str, tokenizer: Any, how: str) -> StepGuide:
+        """The process reward model of a folder. Raises ModelError for one of another vocabulary than `tokenizer`'s."""
+        scorer = StepScorer.load(name, how=how)
+        if scorer.encoder.tokenizer.get_vocab() != tokenizer.get_vocab():
+            what, remedy = "has another vocabulary than the policy, whose tokens it scores", "train one from its base"
+            raise ModelError(what, where=name, remedy=remedy)
+        return cls(scorer)
+
+    @property
+    def digest(self) -> str:
+        return weights_digest(self.scorer.model.model, self.scorer.how)
+
+    def __call__(self, prompt: Tensor, token_MN: Tensor) -> Tensor:
+        stop_M1 = token_MN.new_full((len(token_MN), 1), self.scorer.encoder.stop)
+        ended_MN = torch.cat([token_MN, stop_M1], 1)  # a value is read before a token, and the last step needs one
+        (rows,) = self.scorer.model.values([_group(prompt, ended_MN)])
+        values = [self._value(tokens, row) for tokens, row in zip(ended_MN.cpu(), rows, strict=True)]
+        return torch.tensor(values, dtype=torch.float64, device=token_MN.device)
+
+    def _value(self, tokens: Tensor, value_N: Tensor) -> float:
+        encoder, separator = self.scorer.encoder, self.scorer.separator
+        text, ended = encoder.solution(tokens), int(tokens[-2]) in encoder.stop_tokens
+        steps = split_steps(text if ended else text.rpartition(separator)[0], separator)
+        if not steps:
+            return -math.inf if ended else 0.0
+        total = self.scorer.total(self.scorer.probabilities(tokens, value_N, steps, NOWHERE))
+        return math.log(total) if total else -math.inf
+
+
+def _group(prompt: Tensor, token_MN: Tensor) -> Group:
+    return Group("a partial answer", prompt.cpu(), tuple(Branch(tokens, Role.DRAFT) for tokens in token_MN.cpu()))
