@@ -364,7 +364,6 @@ def test_a_row_that_says_more_than_the_others_is_not_read_as_less(write: Write, 
      ([], False), (3, False), (None, False)],
 )  # fmt: skip
 def test_messages_are_a_prompt_where_answers_are_single(chosen: Any, single: bool) -> None:
-    """Beside whole conversations they are another conversation."""
     for row in ({"chosen": chosen, "rejected": "3"}, {"chosen": "3", "rejected": chosen}):
         found = detect({"messages": turns("1 + 1?"), **row})
         assert (found is not None and found.name == "messages + chosen + rejected") == single

@@ -28,10 +28,14 @@ def test_what_problems_have_one_of_each_takes_no_further_attributes() -> None:
 
 def test_what_nobody_names_is_as_everywhere() -> None:
     assert unusual(evaluation, resamples=1000) == {
-        "IfevalSettings.__init__.max_new_tokens": 1280,
-        "instruction_following.max_new_tokens": 1280,
+        "AlpacaEvalSettings.__init__.max_new_tokens": 2048, "alpaca_eval.max_new_tokens": 2048,
+        "ArenaHardSettings.__init__.max_new_tokens": 4096, "arena_hard.max_new_tokens": 4096,
+        "IfevalSettings.__init__.max_new_tokens": 1280, "instruction_following.max_new_tokens": 1280,
+        "MathSettings.__init__.max_new_tokens": 1024, "MathPassAtKSettings.__init__.max_new_tokens": 1024,
+        "math_accuracy.max_new_tokens": 1024,
+        "MtBenchSettings.__init__.max_new_tokens": 1024, "mt_bench.max_new_tokens": 1024,
         "Preset.__init__.split": "test",
-    }
+    }  # fmt: skip
 
 
 def test_a_switch_is_off_unless_somebody_asks() -> None:
@@ -41,6 +45,7 @@ def test_a_switch_is_off_unless_somebody_asks() -> None:
 def test_numbers_that_nobody_names_are_these() -> None:
     assert numbers(evaluation) == {
         "bradley_terry.resamples": 1000, "length_controlled.resamples": 1000, "areas.resamples": 1000,
+        "LengthControl.resamples": 1000, "fit.state": 123, "MathPassAtKSettings.temperature": 1.0,
         "PassAtKSettings.temperature": 1.0, "pass_at_k.temperature": 1.0, "WinRateInTraining.limit": 32,
         "Scored.weight": 1.0, "Scored.probability": 1.0, "Comparison.weight": 1.0, "Comparison.probability": 1.0,
     }  # fmt: skip

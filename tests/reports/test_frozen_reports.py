@@ -27,4 +27,5 @@ def test_a_switch_is_off_unless_somebody_asks() -> None:
 def test_numbers_that_nobody_names_are_these() -> None:
     assert numbers(reports) == {
         "Board.every": 5.0, "plain.limit": 400, "fenced.limit": 20000, "_short.digits": 5, "clip.limit": 1200,
+        "MatchRow.share": -1.0,
     }  # fmt: skip

@@ -16,7 +16,8 @@ def test_what_answers_have_one_of_each_takes_no_further_attributes() -> None:
 
 
 def test_what_nobody_names_is_as_everywhere() -> None:
-    assert unusual(twofold.rewards) == {"ModelScorer.load.max_length": 1024, "open_reward.max_length": 1024}
+    names = "ModelScorer.load", "StepScorer.load", "open_reward"
+    assert unusual(twofold.rewards) == {f"{name}.max_length": 1024 for name in names}
 
 
 def test_a_switch_is_off_unless_somebody_asks() -> None:

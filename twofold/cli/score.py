@@ -47,11 +47,15 @@ class Options(ShardOptions):
     ] = None
     ignore: Ignore = None
     rubric: Annotated[str | None, typer.Option(help="A jinja2 file with the judge's instructions.")] = None
-    steps: Annotated[bool, typer.Option(help="With process:FOLDER, also write the score of each step.")] = False
+    steps: Annotated[bool, typer.Option("--steps", help="With process:FOLDER, also write the score of each step.")] = (
+        False
+    )
     max_length: Annotated[int, typer.Option(min=2, help="A reward model's tokens of a prompt and one completion.")] = (
         1024
     )
-    cut_prompt: Annotated[bool, typer.Option(help="Cut longer prompts from the left instead of refusing.")] = False
+    cut_prompt: Annotated[
+        bool, typer.Option("--cut-prompt", help="Cut longer prompts from the left instead of refusing.")
+    ] = False
 
 
 @spread

@@ -185,8 +185,8 @@ def _logps(
 def _encoded(model: NamedModel, text: str) -> list[int]:
     """The tokens of a text, with a token that begins it where the tokenizer adds one."""
     tokenizer = model.loaded.tokenizer
-    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-    return list(tokenizer.encode(text, **({"add_special_tokens": False} if begins else {})))
+    begin = str(tokenizer.bos_token or "")
+    return list(tokenizer.encode(text, add_special_tokens=not (begin and text.startswith(begin))))
 
 
 def _entry(name: str, line: Line) -> Entry:

@@ -197,7 +197,7 @@ def serve(questions: IO[str], replies: IO[str]) -> None:
         try:
             gold, given, *marks = json.loads(line)
             if marks:
-                reply(bool(verify(*(parse(each, **ours) for each in (gold, given)), timeout_seconds=None)))
+                reply(bool(verify(parse(gold, **ours), parse(given, **ours), timeout_seconds=None)))
                 continue
             gold, given = parsed(gold), parsed(given)
             reply(
