@@ -98,9 +98,6 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
      ["completions: is text, not a list of completions → list the completions, best first [error: mistyped field]"]),
     (BEST_FIRST, {"prompt": "p", "completions": None},
      ["completions: is null → list the completions, best first [error: mistyped field]"]),
-    (BEST_FIRST, {"prompt": "p", "completions": ["a", "b"], "labels": [True, False]},
-     ["labels: judges the steps of one answer: stepwise supervision, not several completions → remove the column "
-      "if the completions are whole answers, best first [error: mistyped field]"]),
     (BEST_FIRST, {"prompt": "p", "completions": ["a", "b", "c"], "scores": [1, 2]},
      ["scores: has 2 scores, not one for each of 3 completions → list one number for each completion [error: "
       "mistyped field]"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,8 +20,12 @@ class Numbers(Stored[int]):
         return batch["n"][place].as_py()
 
 
+def columns(numbers: list[int]) -> list[pa.Array]:
+    return [pa.array(numbers)]
+
+
 def stored(folder: Path, number: int = ROWS) -> Batches:
-    assert write(folder, SCHEMA, ({"n": n} for n in range(number)), lambda: ("key", {"rows": number})) == "key"
+    assert write(folder, SCHEMA, iter(range(number)), columns, lambda: ("key", {"rows": number})) == "key"
     found = opened(folder, "key")
     assert found is not None
     assert found[1] == {"rows": number}
@@ -73,13 +76,13 @@ def test_a_damaged_store_is_as_good_as_none(tmp_path: Path, damage: str) -> None
 
 
 def test_rows_that_fail_leave_nothing_behind(tmp_path: Path) -> None:
-    def rows() -> Iterator[dict[str, Any]]:
-        yield {"n": 1}
+    def rows() -> Iterator[int]:
+        yield 1
         raise ValueError("no row")
 
     folder = tmp_path / "new" / "folder"
     with pytest.raises(ValueError, match="no row"):
-        write(folder, SCHEMA, rows(), lambda: ("key", {}))
+        write(folder, SCHEMA, rows(), columns, lambda: ("key", {}))
     assert list(folder.iterdir()) == []
     assert opened(folder, "key") is None
 

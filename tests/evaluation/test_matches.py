@@ -86,7 +86,7 @@ def test_what_was_judged_is_read_again_with_its_counts() -> None:
         (("f.jsonl:2", 1), 0.5, None, None, (1.0, 0.0)),
     ]
     assert [(g.length, g.other) for g in played][:2] == [(2, 1), (1, 1)]
-    assert played[2].length > len("a")
+    assert played[2].length == len("a")  # of the answer, not of its reasoning
     shown = rows_of_games(games)
     assert shown[0] == {
         "model": "m", "temperature": 0.7, "name": "f.jsonl:1", "prompt": "q", "completion": "aa", "other": "b",
@@ -186,7 +186,7 @@ def test_a_rubric_is_for_judges_behind_servers(
 
 def test_tasks_measure_and_count_by_their_own_halves() -> None:
     by_batch = {name for name, halves in TASKS.items() if halves.grain is likelihood.grain}
-    assert by_batch == {"rewardbench", "rewardbench2", "preference", "perplexity"}
+    assert by_batch == {"truthfulqa", "rewardbench", "rewardbench2", "preference", "perplexity"}
     halves = [*TASKS.values(), ANSWERS, PASS_AT_K]
     assert len({half.measure for half in halves}) == len({half.figures for half in halves}) == len(halves)
     rooms = {half.measure.__module__ for half in halves}

@@ -121,8 +121,11 @@ def test_presets_name_their_published_data() -> None:
         "answers": (None, "test"), "gsm8k": ("openai/gsm8k:main", "test"),
         "gsm8k-platinum": ("madrylab/gsm8k-platinum:main", "test"), "ifeval": ("google/IFEval", "train"),
         "rewardbench": ("allenai/reward-bench", "filtered"), "rewardbench2": ("allenai/reward-bench-2", "test"),
+        "math": ("DigitalLearningGmbH/MATH-lighteval", "test"),
+        "truthfulqa": ("truthfulqa/truthful_qa:multiple_choice", "validation"),
     }  # fmt: skip
-    assert {preset.text for name, preset in PRESETS.items() if not name.startswith("gsm8k")} == {"{prompt}"}
+    plain = {name for name, preset in PRESETS.items() if preset.text == "{prompt}"}
+    assert plain == PRESETS.keys() - {"gsm8k", "gsm8k-platinum", "math"}
 
 
 def test_presets_are_these() -> None:

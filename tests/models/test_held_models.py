@@ -329,7 +329,7 @@ def test_a_fresh_value_head_expects_nothing_and_a_learned_one_stays(tmp_path: Pa
     settings = ModelSettings(path=folder(tmp_path, tiny.llama()), precision="float64")
     groups = tiny.pairs(2)
     fresh, loaded = load_value_model(settings, seed=3)
-    assert fresh.note == f"{settings.path} has no score head: a fresh one was drawn from seed 3"
+    assert fresh.note == f"{settings.path} has no score head: a new one begins at zero"
     assert all(value.abs().max() == 0 for row in fresh.values(groups) for value in row)
     with torch.no_grad():
         fresh.model.score.weight.fill_(0.5)

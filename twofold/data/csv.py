@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from twofold.data.json_text import TwiceError, once
 
 
 def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[str, Any] | Issue]]:
-    """Each row by the line where it begins, the header's being 1; a byte order mark is Excel's way and no fault. A line
-    or a cell of more than `most` bytes ends the reading."""
-    csv.field_size_limit(most)
-    reader = csv.reader(_lines(stream, most), strict=True)
+    """Each row by the line where it begins, the header's being 1; a byte order mark is Excel's way and no fault. A row
+    of more than `most` bytes ends the reading."""
+    csv.field_size_limit(sys.maxsize)  # of the whole process; the bytes of a row are counted here
+    lines = _Lines(stream, most)
+    reader = csv.reader(lines, strict=True)
     begins = 1
     try:
         header = next(reader, [])
@@ -28,7 +30,7 @@ def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[
             yield 1, Issue(source, 1, shortened(twice), reason, remedy, check="field twice")
             return
         while True:
-            begins = reader.line_num + 1
+            begins, lines.bytes = reader.line_num + 1, 0
             cells = next(reader, None)
             if cells is None:
                 return
@@ -37,9 +39,6 @@ def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[
     except _TooLongError:
         yield 0, too_long(source, begins, most)
     except csv.Error as error:
-        if "field larger than field limit" in str(error):
-            yield 0, too_long(source, begins, most)
-            return
         remedy = "put cells with quotes or line ends between quotes, and double the quotes inside"
         yield begins, Issue(source, begins, "", f"bad CSV: {error}", remedy, check="bad CSV")
 
@@ -48,14 +47,25 @@ class _TooLongError(Exception):
     pass
 
 
-def _lines(stream: IO[bytes], most: int) -> Iterator[str]:
-    """Lines as text; a byte that is not UTF-8 stays in it as a lone surrogate, so that its row can be named."""
-    first = True
-    while line := stream.readline(most + 1):
-        if len(line) > most:
+class _Lines:
+    """Lines as text; a byte that is not UTF-8 stays in it as a lone surrogate, so that its row can be named. `bytes`
+    counts those since it was set, at most `most`."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self.bytes, self._first, self._stream, self._most = 0, True, stream, most
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(self._most + 1)
+        self.bytes += len(line)
+        if self.bytes > self._most:
             raise _TooLongError
-        yield (line.removeprefix(BOM_UTF8) if first else line).decode("utf-8", "surrogateescape")
-        first = False
+        if not line:
+            raise StopIteration
+        line, self._first = line.removeprefix(BOM_UTF8) if self._first else line, False
+        return line.decode("utf-8", "surrogateescape")
 
 
 def _row(header: list[str], cells: list[str], source: str, number: int) -> dict[str, Any] | Issue:

@@ -80,14 +80,20 @@ def load(task: str, source: str, limit: int | None = None) -> Table:
 
 
 def items_of(task: str, records: Sequence[Record]) -> list[BenchmarkItem]:
-    """The records of `load` with their subsets."""
-    file = records[0].source.file
-    known = {number: row for number, row in rows(file) if not isinstance(row, Issue)}
+    """The records of `load` with their subsets. Raises DataError where there are none."""
+    known = _rows_behind(records, task)
     found: list[BenchmarkItem] = []
     for index, record in enumerate(records):
         row = known[record.source.row]
         found.append(BenchmarkItem(record, index, str(row.get(_SUBSETS[task]) or ""), _name(row)))
     return found
+
+
+def _rows_behind(records: Sequence[Record], task: str) -> dict[int, dict[str, Any]]:
+    """The rows of the records' file by number."""
+    if not records:
+        raise DataError("no rows", where=task, remedy=PUBLISHED_AT[task])
+    return {number: row for number, row in rows(records[0].source.file) if not isinstance(row, Issue)}
 
 
 def published_answers(file: str, several: Sequence[BenchmarkItem]) -> list[str] | None:
@@ -115,10 +121,9 @@ def published_answers(file: str, several: Sequence[BenchmarkItem]) -> list[str] 
 def mt_questions(records: Sequence[Record]) -> list[MtQuestion]:
     """The records of `load` with their second turns. Reference answers, for REFERENCED, are those of
     reference_answer/*.jsonl next to the file, else of the rows themselves (`reference`). Raises DataError for a
-    question_id that occurs twice, and for several files of references."""
-    file = records[0].source.file
-    known = {number: row for number, row in rows(file) if not isinstance(row, Issue)}
-    answers = _reference_answers(Path(file).parent / REFERENCES)
+    question_id that occurs twice, for several files of references, and where there are no records."""
+    known = _rows_behind(records, "mt-bench")
+    answers = _reference_answers(Path(records[0].source.file).parent / REFERENCES)
     found: list[MtQuestion] = []
     seen: set[str] = set()
     for index, record in enumerate(records):

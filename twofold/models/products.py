@@ -15,8 +15,8 @@ def is_narrow(device: torch.device) -> bool:
 
 @contextmanager
 def bfloat16_products(narrow: bool = True) -> Iterator[None]:
-    """Inside the context, if `narrow`, a CPU with bfloat16 units multiplies float32 matrices in bfloat16 and sums in
-    float32."""
+    """Inside the context, if `narrow`, a CPU with AMX multiplies float32 matrices in bfloat16 and sums in float32. One
+    that has bfloat16 units but no AMX still multiplies them in float32."""
     matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]  # the module is a class at run time
     before = matmul.fp32_precision
     try:
