@@ -37,7 +37,7 @@ from twofold.cli.progress import RichProgress
 from twofold.demo.real_model import located
 from twofold.errors import TwofoldError
 
-MODULE, OUT = "experiments.pretrained", Path("runs/pretrained")
+MODULE, OUT = "experiments.pretrained", Path("experiments/pretrained/recorded")
 TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless())}
 ACTIONS = ("prepare", "room", "run", "tune", "table", "plan")
 
@@ -71,12 +71,14 @@ def main(words: Sequence[str] | None = None) -> None:
 def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     """What the action has to show."""
     seeds, split = options.seed or [SCREENING_SEED], options.split
+    facts = bench.here / "facts.json"
     if action == "prepare":
-        bench.here.mkdir(parents=True, exist_ok=True)
-        facts = bench.task.prepare(bench.here, bench.base, bench.progress)
-        (bench.here / "facts.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
-        return json.dumps(facts, indent=1)
-    if not (bench.here / "facts.json").is_file():
+        if not facts.is_file():  # other rows would be another comparison
+            bench.here.mkdir(parents=True, exist_ok=True)
+            made = bench.task.prepare(bench.here, bench.base, bench.progress)
+            facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
+        return f"{bench.here}: {facts.read_text(encoding='utf-8').strip()}"
+    if not facts.is_file():
         return f"no data of task {bench.task.name} in {bench.out}: python -m {MODULE} prepare --task {bench.task.name}"
     if action == "tune":
         return f"twofold tune {write_tune(bench, names)}"
