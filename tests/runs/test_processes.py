@@ -74,14 +74,18 @@ def test_copies_of_shards(tmp_path: Path) -> None:
         assert max(distance(tmp_path / f"hybrid-{kind}", tmp_path / kind)) <= 1e-10
 
 
-def compared(folder: Path, processes: int, precision: str, kinds: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """By case how far its figures and its weights are from those of one process."""
+def compared(
+    folder: Path, processes: int, precision: str, kinds: Sequence[str], *, without: Sequence[str] = ()
+) -> dict[str, tuple[float, float]]:
+    """By case how far its figures (but for those `without`) and its weights are from those of one process."""
     cases = [f"{sharing}:{kind}" for kind in kinds for sharing in ("replicate", "shard")]
     cases = [case for case in cases if case not in OF_SHARDS]
     finish(start(processes, str(folder), precision, *cases), seconds=3600)
     for kind in kinds:
         play(folder / kind, kind, precision=precision)
-    found = {case: distance(folder / case.replace(":", "-"), folder / case.split(":")[1]) for case in cases}
+    found = {
+        case: distance(folder / case.replace(":", "-"), folder / case.split(":")[1], without=without) for case in cases
+    }
     print(f"{processes} processes, {precision}:", *(f"{c} {f:.1e} {w:.1e}" for c, (f, w) in found.items()), sep="\n")
     return found
 
@@ -102,11 +106,12 @@ def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: floa
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_bfloat16(tmp_path: Path, processes: int) -> None:
-    """Weights move by 6e-3 at most. Of two processes, shards compute what copies do: weights to the bit, and of the
-    figures only the gradient's norm, whose squares are added in another order, differs by a rounding."""
-    found = compared(tmp_path, processes, "float32", NARROW)
+    """Weights move by 6e-3 at most. Of two processes, shards compute what copies do, but for the rounding of the
+    gradient's norm, whose squares are added in another order. With AMX all weights are equal to the bit, without it they
+    differ by 3.7e-9. The order of two scores that are nearly equal is a matter of rounding."""
+    found = compared(tmp_path, processes, "float32", NARROW, without=("accuracy", "kendall_tau"))
     assert {case: far for case, far in found.items() if far[0] > 2e-2 or far[1] > 2e-3} == {}
     for kind in NARROW if processes == 2 else ():
         figures, weights = distance(tmp_path / f"shard-{kind}", tmp_path / f"replicate-{kind}")
-        assert weights == 0, kind
+        assert weights <= 1e-8, kind
         assert figures <= 2.4e-7, kind  # two roundings of float32

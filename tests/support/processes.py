@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -269,15 +269,16 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def distance(run: Path, alone: Path) -> tuple[float, float]:
-    """The largest relative difference of a figure, and the largest one of a weight or of what else is saved."""
+def distance(run: Path, alone: Path, *, without: Sequence[str] = ()) -> tuple[float, float]:
+    """The largest relative difference of a figure, but for those `without`, and the largest one of a weight or of what
+    else is saved."""
     rows, others = lines(run), lines(alone)
     assert [list(line) for line in rows] == [list(line) for line in others]
     figures = [
         abs(a[name] - b[name]) / max(1.0, abs(b[name]))
         for a, b in zip(rows, others, strict=True)
         for name in b
-        if name != "kind"
+        if name not in ("kind", *without)
     ]
     weights = [0.0]
     mine, theirs = (Checkpoint.open(folder / f"checkpoints/step-{STEPS}") for folder in (run, alone))
