@@ -107,8 +107,8 @@ def test_every_kind(tmp_path: Path, processes: int, precision: str, figure: floa
 @pytest.mark.parametrize("processes", [2, 3])
 def test_bfloat16(tmp_path: Path, processes: int) -> None:
     """Weights move by 6e-3 at most. Of two processes, shards compute what copies do, but for the rounding of the
-    gradient's norm, whose squares are added in another order. With AMX all weights are equal to the bit, without it they
-    differ by 3.7e-9. The order of two scores that are nearly equal is a matter of rounding."""
+    gradient's norm, whose squares are added in another order. With AMX all weights are equal to the bit, without it to
+    3.7e-9. The order of two scores that are nearly equal is a matter of rounding."""
     found = compared(tmp_path, processes, "float32", NARROW, without=("accuracy", "kendall_tau"))
     assert {case: far for case, far in found.items() if far[0] > 2e-2 or far[1] > 2e-3} == {}
     for kind in NARROW if processes == 2 else ():
