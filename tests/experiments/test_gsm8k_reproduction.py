@@ -18,8 +18,8 @@ from twofold.config.schema import Recipe
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A folder of 40 training and 20 test problems in GSM8K's form."""
-    for split, num in (("train", 40), ("test", 20)):
-        rows = ({"question": f"{i} and {i}?", "answer": f"{i} + {i}\n#### {2 * i}"} for i in range(num))
+    for split, numbers in (("train", range(40)), ("test", range(40, 60))):
+        rows = ({"question": f"{i} and {i}?", "answer": f"{i} + {i}\n#### {2 * i}"} for i in numbers)
         write_rows(tmp_path / "gsm8k" / f"{split}.jsonl", rows)
     return tmp_path / "gsm8k"
 
