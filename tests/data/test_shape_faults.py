@@ -234,6 +234,26 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"choices": ["a", "b"], "labels": [1]}, "is no list of texts with labels 0 and 1"),
+        ({"choices": None, "labels": [1]}, "is no list of texts with labels 0 and 1"),
+        ({"a": [1]}, "is no list of texts with labels 0 and 1"),
+        ({"a": 2}, "is no list of texts with labels 0 and 1"),
+        ({" ": 1}, "is no list of texts with labels 0 and 1"),
+        (None, "is no list of texts with labels 0 and 1"),
+        (["a"], "is no list of texts with labels 0 and 1"),
+        ({"choices": ["a", "b"], "labels": [0, 0]}, "has no right answer"),
+        ({"a": 1, "b": 0}, None),
+    ],
+)
+def test_choices_without_their_labels_are_a_fault(value: Any, reason: str | None) -> None:
+    fields = Fields({"question": "q", "mc1_targets": {"a": 1}, "mc2_targets": value}, Source("f", 1))
+    next(shape for shape in SHAPES if "TruthfulQA" in shape.name).parse(fields)
+    assert [f.reason for f in fields.faults] == ([] if reason is None else [reason])
+
+
 @pytest.mark.parametrize(("name", "row", "faults"), FAULTS)
 def test_each_fault_of_a_format_in_full(name: str, row: dict[str, Any], faults: list[str]) -> None:
     fields = Fields(row, Source("f", 1))

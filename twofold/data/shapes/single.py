@@ -8,7 +8,7 @@ IFEval's prompts with instructions to check; TruthfulQA's questions with choices
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -68,15 +68,25 @@ def _choices(row: Fields) -> Task:
     told: dict[str, list[list[Any]]] = {}
     for name in ("mc1", "mc2"):
         field, value = f"{name}_targets", row.row[f"{name}_targets"]
-        listed = isinstance(value, Mapping) and {"choices", "labels"} == set(value)
-        pairs = zip(value["choices"], value["labels"], strict=False) if listed else getattr(value, "items", list)()
-        told[name] = [[choice, label] for choice, label in pairs]
+        told[name] = _labeled(value)
         labels = [label for _, label in told[name]]
-        if not all(isinstance(c, str) and c.strip() for c, _ in told[name]) or not set(labels) <= {0, 1}:
+        texts = all(isinstance(choice, str) and choice.strip() for choice, _ in told[name])
+        if not texts or not all(isinstance(label, int | float) and label in (0, 1) for label in labels):
             row.fault(field, "is no list of texts with labels 0 and 1", 'write {"choices": ["…"], "labels": [1]}')
         elif 1 not in labels:
             row.fault(field, "has no right answer", "give one answer the label 1")
     return Task(prompt, json.dumps(told, ensure_ascii=False, default=str), row.source)
+
+
+def _labeled(value: Any) -> list[list[Any]]:
+    """Choices with their labels; what is neither lists of both nor an object is one choice without a label."""
+    if isinstance(value, Mapping) and set(value) != {"choices", "labels"}:
+        return [[choice, label] for choice, label in value.items()]
+    lists = [value["choices"], value["labels"]] if isinstance(value, Mapping) else []
+    whole = [each for each in lists if isinstance(each, Sequence) and not isinstance(each, str)]
+    if len(whole) == 2 and len(whole[0]) == len(whole[1]):
+        return [[choice, label] for choice, label in zip(*whole, strict=True)]
+    return [[value, None]]
 
 
 def _text(row: Fields) -> Demonstration:
