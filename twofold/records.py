@@ -157,8 +157,9 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A problem whose answer can be checked. `answer` is the ground truth, with its steps or only its last line.
-    `completion` is the answer as a policy has to generate it, where that is more than the text."""
+    """A problem whose answer can be checked. `answer` is the ground truth, with its steps or only its last line, or
+    rules or tests. `completion` is the answer as a policy has to generate it, where that is not the text of `answer`.
+    """
 
     prompt: Prompt
     answer: str

@@ -65,6 +65,11 @@ def said(text: str) -> dict[str, str]:
             Demonstration(CHAT, "2", Source("", 1)),
         ),
         ({"prompt": "a", "answer": "b"}, "prompt + answer", Task("a", "b", Source("", 1))),
+        (
+            {"prompt": "a", "completion": "It is b.", "answer": "b"},
+            "prompt + completion + answer",
+            Task("a", "b", Source("", 1), "It is b."),
+        ),
         ({"question": "a", "answer": "b"}, "question + answer", Task("a", "b", Source("", 1))),
     ],
 )  # fmt: skip

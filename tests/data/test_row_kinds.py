@@ -65,6 +65,19 @@ REMEDIES: dict[DataKind, str] = {
 }
 
 
+def test_a_problem_with_a_completion_of_its_own_is_checked_by_its_answer() -> None:
+    """What verifies reads the answer; what imitates reads the completion, and the answer stays for its gate."""
+    task = Task("Why?", "at most 5 words", Source("f", 1), "It is so.")
+    (checked,) = rows_of_kind([task], RowNeeds("prompts", (), "x"))
+    assert checked == Task("Why?", "at most 5 words", Source("f", 1))
+    assert rows_of_kind([task], RowNeeds("prompts", (), "x", imitates=True)) == [task]
+    (shown,) = rows_of_kind([task], RowNeeds("demonstrations", (), "x"))
+    assert shown == Demonstration("Why?", "It is so.", Source("f", 1))
+    turns = replace(task, completion=(Message("assistant", "a"), Message("user", "b"), Message("assistant", "c")))
+    with pytest.raises(DataError, match="has 3 turns"):
+        rows_of_kind([turns], RowNeeds("prompts", (), "x", imitates=True))
+
+
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_row_is_what_a_learner_takes_or_is_refused(kind: DataKind, name: str) -> None:

@@ -145,6 +145,10 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
        "content": "a", "thinking": "t"}]},
      ["answer: is no single text, by which an answer could be checked → write the answer as text [error: mistyped "
       "field]"]),
+    ("prompt + completion + answer", {"prompt": "p", "completion": "a", "answer": 2},
+     ["answer: is no text → write what a verifier checks as text: a result, rules, tests [error: mistyped field]"]),
+    ("prompt + completion + answer", {"prompt": "p", "completion": "a", "answer": " "},
+     ["answer: is only white space → fill `answer` or remove the row [error: empty field]"]),
     ("prompt + completion", {"prompt": "p", "completion": "a", "label": None},
      ["label: is null → fill `label` or remove the column [error: missing field]"]),
     ("prompt + completion", {"prompt": "p", "completion": "a", "tools": [{"x": 1}]},

@@ -141,6 +141,9 @@ FORMATS: dict[str, tuple[Any, Any]] = {
         {**CHAT_RANKING, "scores": [5, 2, 1]}),
     # problems and their solutions
     "prompt + answer": ({"prompt": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
+    "prompt + completion + answer": (
+        {"prompt": "1 + 1?", "completion": "It is two.", "answer": "2"},
+        {"prompt": "1 + 1?", "completion": "It is two.", "answer": "2"}),
     "question + answer": ({"question": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
     "problem + solution (MATH)": (
         {"problem": "1 + 1?", "solution": "It is $\\boxed{2}$.", "answer": "2", "subject": "Algebra", "level": 1},

@@ -101,6 +101,26 @@ def test_problems_that_cannot_be_verified_are_named(truth: Tensor | None, messag
     assert rated("reward:there", resources(tmp_path), good, bad) == [[7.0], []]
 
 
+def test_a_verifier_checks_the_rows_answer_and_not_its_completion(tmp_path: Path) -> None:
+    """A row with both: `completion` is the reference answer that comparisons read, `answer` the rules."""
+    group = problem("f:1", tokens("The sea is wide.", stop=False), "a b", "a b c")
+    rules = replace(resources(tmp_path), answer_of={"f:1": "at most 2 words"}.get)
+    assert rated("verifier:instructions", rules, group) == [[1.0, 0.0]]
+    with pytest.raises(DataError, match=r"f:2: the rule .* cannot be checked"):
+        rated("verifier:instructions", rules, problem("f:2", tokens("?;"), "a"))
+    with pytest.raises(DataError, match=r"f:1: .*at mst"):
+        rated("verifier:instructions", replace(rules, answer_of={"f:1": "at mst 2 words"}.get), group)
+    seen: list[str | None] = []
+
+    def read(prompt: str, completion: str, truth: str | None) -> float:
+        seen.append(truth)
+        return 0.0
+
+    functions = replace(rules.of_texts, functions={"python:read": read})
+    rated("python:read", replace(rules, of_texts=functions), group)
+    assert seen == ["The sea is wide."] * 2
+
+
 def test_a_gate_has_no_setting_that_allows_a_functions_programs(tmp_path: Path) -> None:
     def runs(prompt: str, completion: str, truth: str | None) -> float:
         raise AssertionError("it must not be called")

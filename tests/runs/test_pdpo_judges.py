@@ -13,6 +13,7 @@ import pytest
 from support.openai_stub import Body, Stub
 from support.pdpo_runs import lines, recipe, rows
 from twofold.algorithms import PDPO
+from twofold.data.settings import DataSplit
 from twofold.errors import DataError, ModelError, RecipeError
 from twofold.judges.gates import GateSettings
 from twofold.runs.train import train, train_recipe
@@ -79,6 +80,25 @@ def test_a_reward_model_holds_drafts_against_their_truths(tmp_path: Path, base: 
     assert shares(tmp_path / "low") == [(1.0, 1.0)] * 4
     with pytest.raises(ModelError, match="no trained score head"):
         train_recipe(recipe(tmp_path / "none", base, rows("#### "), judge={"source": f"reward:{base}"}, **OPEN))
+
+
+def test_a_verifier_checks_the_answer_of_a_row_whose_reference_answer_is_another_text(
+    tmp_path: Path, base: Path
+) -> None:
+    """Drafts obey `at most 99 words`, which no reference answer contains; none begins with the word zebra."""
+    made, found = recipe(tmp_path, base, rows("#### "), judge={"source": "verifier:instructions"}, **OPEN), []
+    for name, rule in (("all", "at most 99 words"), ("none", 'starts with "zebra"')):
+        problems = tmp_path / f"{name}.jsonl"
+        task = {"completion": "It is a sum.", "answer": rule}
+        problems.write_text("".join(json.dumps({"prompt": f"{n}+9?", **task}) + "\n" for n in range(6)))
+        data = replace(made.data, generator=DataSplit(file=str(problems)))
+        gate = GateSettings(source="verifier:instructions", at_least=1.0)
+        how = replace(made.algorithm, judge=gate)
+        train_recipe(replace(made, data=data, algorithm=how, run=str(tmp_path / name / "run")))
+        found.append(shares(tmp_path / name))
+    assert sum(right for right, _ in found[0]) > 3, "all but an empty draft"
+    assert all(right == active for right, active in found[0])
+    assert found[1] == [(0.0, 0.0)] * 4
 
 
 def test_a_function_judges_from_python_and_a_recipe_cannot_name_one(tmp_path: Path, base: Path) -> None:

@@ -127,4 +127,4 @@ def _as_task(record: Record) -> Task:
     if getattr(record, "weight", None) is not None:
         what, remedy = "`weight` is filled, and a generator does not read it", "drop it: data.ignore=[weight]"
         raise DataError(what, where=str(record.source), remedy=remedy)
-    return record if isinstance(record, Task) else imitated(record, completion_fields(record)[0][1])
+    return imitated(record, completion_fields(record)[0][1])

@@ -133,6 +133,8 @@ def imitated(record: Record, best: Completion) -> Task:
         what = f"its reference answer has {len(best)} turns, and a sample is one turn: they cannot be compared"
         remedy = "end the row with its first answer, or train on whole conversations as pairs"
         raise DataError(what, where=str(record.source), remedy=remedy)
+    if isinstance(record, Task):
+        return record
     return Task(record.prompt, final_text(best), record.source, None if isinstance(best, str) else best)
 
 
@@ -155,7 +157,7 @@ def _converted(record: Record, needs: RowNeeds) -> list[Record]:
             best = best_completion(record)
             if needs.imitates and best is not None:
                 return [imitated(record, best)]
-            text = "" if best is None else final_text(best)
+            text = record.answer if isinstance(record, Task) else "" if best is None else final_text(best)
             return [Task(prompt, text, source) if text else Request(prompt, source)]
         case "labels", Pair():
             sides = (record.chosen, True), (record.rejected, False)

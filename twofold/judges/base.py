@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PromptOf = Callable[[str], Prompt | None]
+AnswerOf = Callable[[str], str | None]
 Gives = Literal["scores", "shares", "order", "verdicts"]
 """A score of each completion, the share of matches that it wins against others, an order by the source of completions,
 or people's decisions about pairs."""
@@ -36,6 +37,11 @@ TASK = "judged"
 
 def decoded(name: str) -> Prompt | None:
     """For a group without a known row: only its tokens exist."""
+    return None
+
+
+def same(name: str) -> str | None:
+    """For a group whose reference completion is also what is checked."""
     return None
 
 
@@ -109,7 +115,8 @@ class JudgeResources:
 class DraftResources:
     """The parts that open a judge of a policy's own samples: `text` turns tokens [n] into text without special tokens,
     `open_reward` loads a reward model that reads the policy's tokens, `prompt_of` returns a group's prompt by its name,
-    so that the judge reads the original text and not the rendered one."""
+    so that the judge reads the original text and not the rendered one. `answer_of` returns what a verifier checks where
+    that is not the reference completion, by a group's name; None elsewhere."""
 
     of_texts: JudgeResources
     text: Callable[[Tensor], str]
@@ -117,6 +124,7 @@ class DraftResources:
     open_reward: Callable[[str], Reward]
     implicit: Reward | None = None
     prompt_of: PromptOf = decoded
+    answer_of: AnswerOf = same
 
 
 @dataclass(frozen=True)

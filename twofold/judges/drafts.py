@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twofold.batch import Group
 from twofold.errors import DataError
-from twofold.judges.base import DraftResources, Judge, JudgeKind, PromptOf, decoded
+from twofold.judges.base import AnswerOf, DraftResources, Judge, JudgeKind, PromptOf, decoded, same
 from twofold.judges.questions import Candidate, Question
 from twofold.judges.registry import parse_judge
 from twofold.ledger import Ledger
@@ -38,8 +38,8 @@ class JudgedDrafts:
     """A judge of texts as a reward of samples; NaN for a sample without a verdict.
 
     `against_truth` is for judges that compare: a sample's score is its share of the match with the reference answer.
-    `prompt_of` returns a group's prompt by its name. Only one of several processes queries the judge, because a program
-    may not return the same result twice.
+    `prompt_of` returns a group's prompt by its name, `answer_of` what is checked in place of its reference answer. Only
+    one of several processes queries the judge, because a program may not return the same result twice.
     """
 
     judge: Judge | None
@@ -47,6 +47,7 @@ class JudgedDrafts:
     text: Callable[[Tensor], str]
     against_truth: bool = False
     prompt_of: PromptOf = decoded
+    answer_of: AnswerOf = same
 
     def rate(self, groups: Sequence[Group]) -> list[list[float]]:
         questions = [question for group in groups for question in self._questions(group)]
@@ -64,7 +65,7 @@ class JudgedDrafts:
                 assert whole.answer is not None, "checked before step 0"
                 yield replace(whole, answer=None, candidates=(draft, Candidate(whole.answer, {})))
             else:
-                yield replace(whole, candidates=(draft,))
+                yield replace(whole, answer=self.answer_of(group.name) or whole.answer, candidates=(draft,))
 
 
 def open_draft_judge(name: str, drafts: DraftResources, stack: ExitStack, problems: Iterable[Group]) -> Reward:
@@ -80,8 +81,12 @@ def _open(kind: JudgeKind, drafts: DraftResources, stack: ExitStack, problems: S
     if reward is None:
         with world().agreed():
             judge = kind.open(drafts.of_texts, stack) if world().first else None
-        reward = JudgedDrafts(judge, drafts.text, kind.gives == "shares", drafts.prompt_of)
+        answer_of = drafts.answer_of if kind.needs_truth else same
+        reward = JudgedDrafts(judge, drafts.text, kind.gives == "shares", drafts.prompt_of, answer_of)
     for problem in problems if kind.needs_truth else ():
+        if (answer := drafts.answer_of(problem.name)) is not None:
+            kind.refuse(answer, problem.name)
+            continue
         if problem.truth is not None and int(problem.truth[-1]) not in drafts.stop_tokens:
             remedy = "raise data.tokenize.max_length, or set truncation to drop"
             raise DataError("no draft can be verified, the ground truth was cut", where=problem.name, remedy=remedy)

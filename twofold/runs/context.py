@@ -28,7 +28,7 @@ from twofold.models.policy import Policy
 from twofold.models.reference import COLUMN, LiveReference
 from twofold.objectives.base import Objective
 from twofold.progress import Progress, counted
-from twofold.records import Prompt, Record
+from twofold.records import Prompt, Record, Task, final_text
 from twofold.rewards.base import RewardFunction
 from twofold.rewards.rollouts import Rewards
 from twofold.runs.dataset import data_cache
@@ -110,6 +110,19 @@ class RunContext:
     def prompt_of(self, name: str) -> Prompt | None:
         """The original prompt of the row that a group was made from; None if several rows have its name."""
         return self._prompts.get(name)
+
+    def answer_of(self, name: str) -> str | None:
+        """What a verifier checks for the group of this name, of a row that has this in addition to its completion."""
+        return self._answers.get(name)
+
+    @cached_property
+    def _answers(self) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for record in chain(self.dataset.train, self.dataset.generator, self.dataset.heldout, self.dataset.also):
+            if isinstance(record, Task) and record.completion and record.answer != final_text(record.completion):
+                name, answer = str(record.source), record.answer
+                found[name] = answer if found.get(name, answer) == answer else None
+        return found
 
     @cached_property
     def _prompts(self) -> dict[str, Prompt | None]:

@@ -105,7 +105,10 @@ def draft_resources(
         execution=execution or Execution(),
         functions=run.functions,
     )
-    return DraftResources(of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward, prompt_of=run.prompt_of)
+    return DraftResources(
+        of_texts, run.encoder.text, run.loaded.stop_tokens, open_reward,
+        prompt_of=run.prompt_of, answer_of=run.answer_of,
+    )  # fmt: skip
 
 
 def implicit_reward(run: RunContext) -> tuple[Reward | None, list[Stateful]]:

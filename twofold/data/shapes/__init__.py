@@ -42,6 +42,7 @@ SHAPES: tuple[Shape, ...] = (
     *single.LABELLED,
     *conversations.LABELLED,
     *instructions.LABELLED,
+    *single.CHECKED,
     *single.DEMONSTRATIONS,
     *conversations.DEMONSTRATIONS,
     *instructions.DEMONSTRATIONS,

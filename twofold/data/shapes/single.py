@@ -42,6 +42,18 @@ def _task(row: Fields, asked: str) -> Task:
     return Task(row.with_tools(prompt, row.row.get("tools")), answer, row.source)
 
 
+def _checked(row: Fields) -> Task:
+    """A reference completion, and what a verifier checks."""
+    prompt, (completion,) = row.turns("prompt", "completion")
+    answer = row.row["answer"]
+    if isinstance(answer, str):
+        row.filled("answer", answer)
+    else:
+        remedy = "write what a verifier checks as text: a result, rules, tests"
+        row.fault("answer", "is null" if answer is None else "is no text", remedy)
+    return Task(row.with_tools(prompt, row.row.get("tools")), str(answer), row.source, completion)
+
+
 def _instructed(row: Fields) -> Task:
     """The answer is the instructions as JSON, each with its arguments that are not null."""
     prompt, _ = row.turns("prompt")
@@ -123,6 +135,7 @@ def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system", "tools")),)
+CHECKED = (Shape("prompt + completion + answer", ("prompt", "completion", "answer"), _checked, ("system", "tools")),)
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
     Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system", "tools"), fits=_no_answers)
