@@ -132,8 +132,7 @@ FORMATS: dict[str, tuple[Any, Any]] = {
     "prompt + completions (scored)": (
         {"prompt": "1 + 1?", "completions": [{"text": t, "score": s} for t, s in (("5", 1), ("2", 3), ("3", 2))]},
         {**RANKING, "scores": [3, 2, 1]}),
-    "instruction + completions (scored)": (
-        {"instruction": "1 + 1?", "completions": [
+    "instruction + completions (scored)": ({"instruction": "1 + 1?", "completions": [
             {"model": "m", "response": t, "overall_score": s} for t, s in (("3", 2.0), ("5", 1.5), ("2", 8.0))]},
         {**CHAT_RANKING, "scores": [8, 2, 1.5]}),
     "instruction + generations + ratings": (
@@ -141,9 +140,7 @@ FORMATS: dict[str, tuple[Any, Any]] = {
         {**CHAT_RANKING, "scores": [5, 2, 1]}),
     # problems and their solutions
     "prompt + answer": ({"prompt": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
-    "prompt + completion + answer": (
-        {"prompt": "1 + 1?", "completion": "It is two.", "answer": "2"},
-        {"prompt": "1 + 1?", "completion": "It is two.", "answer": "2"}),
+    "prompt + completion + answer": ({"prompt": "1 + 1?", "completion": "It is two.", "answer": "2"},) * 2,
     "question + answer": ({"question": "1 + 1?", "answer": "2"}, {"prompt": "1 + 1?", "answer": "2"}),
     "problem + solution (MATH)": (
         {"problem": "1 + 1?", "solution": "It is $\\boxed{2}$.", "answer": "2", "subject": "Algebra", "level": 1},

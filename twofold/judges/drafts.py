@@ -38,7 +38,7 @@ class JudgedDrafts:
     """A judge of texts as a reward of samples; NaN for a sample without a verdict.
 
     `against_truth` is for judges that compare: a sample's score is its share of the match with the reference answer.
-    `prompt_of` returns a group's prompt by its name, `answer_of` what is checked in place of its reference answer. Only
+    `prompt_of` returns a group's prompt by its name, `answer_of` what is checked instead of its reference answer. Only
     one of several processes queries the judge, because a program may not return the same result twice.
     """
 
