@@ -17,9 +17,9 @@ from experiments.harness.cells import digest_of_files, run
 from experiments.harness.recipes import assemble, recipe_of, replaced
 from experiments.pretrained import ledger
 from experiments.pretrained.measure import of_policy, of_texts
-from experiments.pretrained.methods import JUDGE, METHODS, Method, Point
+from experiments.pretrained.methods import DRAFTED, JUDGE, METHODS, Method, Point
 from experiments.pretrained.protocol import Protocol, Split
-from experiments.pretrained.tasks import HELDOUT, PAIRS, PROBLEMS, Task, rows_of
+from experiments.pretrained.tasks import HELDOUT, PAIRS, PROBLEMS, Task, rows_of, write_drafted
 from twofold.config.schema import Recipe
 from twofold.evaluation.player_answers import AnswerBook, Drawing, questions_for
 from twofold.evaluation.players import parse_player
@@ -98,6 +98,8 @@ class Bench:
                 place[name] = dict(place.get(name, {}))
                 place = place[name]
             place[last] = value
+        if method.reads == "rest":
+            sections = replaced(sections, DRAFTED, str(write_drafted(self.here)))
         return replaced(sections, JUDGE, self.task.reward(self.here))
 
     def recipe(self, cell: Cell) -> Recipe:

@@ -12,6 +12,8 @@ Point: TypeAlias = Mapping[str, float]
 """Values by their key in a recipe."""
 JUDGE = "the judge"
 """Replaced by the judge of the task."""
+DRAFTED = "the drafted prompts"
+"""Replaced by the file of prompts that gated forms draft for."""
 RATE = "optimizer.learning_rate"
 RATES = (1e-4, 3e-4)
 GAMMA = 0.3
@@ -19,14 +21,15 @@ GAMMA = 0.3
 
 @dataclass(frozen=True)
 class Method:
-    """Sections that differ from the protocol's, and what `data.train` is: pairs, problems, or one good answer for each
-    prompt. `values` are those of `setting` that are tried with each learning rate."""
+    """Sections that differ from the protocol's, and what `data.train` is: pairs, problems, one good answer for each
+    prompt, or the pairs whose prompts are not drafted for. `values` are those of `setting` that are tried with each
+    learning rate."""
 
     name: str
     sections: Sections
     setting: str = "objective.beta"
     values: tuple[float, ...] = (0.05, 0.2)
-    reads: Literal["pairs", "problems", "truths"] = "pairs"
+    reads: Literal["pairs", "problems", "truths", "rest"] = "pairs"
     rates: tuple[float, ...] = RATES
 
     @property
@@ -53,6 +56,18 @@ def _pdpo(name: str, nll: float = 0.0, **generator: Any) -> Method:
         "data": {"generator": {"fraction": 0.2}},
     }
     return Method(f"PDPO{name}", sections)
+
+
+def _form(name: str, *, prompts: int = 4, samples: int = 1, **generator: Any) -> Method:
+    """A form of docs/pdpo-theory.md: drafts pass the task's judge if it rates them as high as the reference answer."""
+    algorithm = {"kind": "pdpo", "gamma": 1.0, "prompts": prompts, "samples": samples, "warmup": 2}
+    gated = {"generator": {"gate": "judge", **generator}, "judge": {"source": JUDGE}}
+    data = {"generator": {"file": DRAFTED}}
+    return Method(
+        f"PDPO, {name}",
+        {"objective": {"kind": "dpo"}, "algorithm": {**algorithm, **gated}, "data": data},
+        reads="rest",
+    )
 
 
 def _rolled(
@@ -94,5 +109,8 @@ METHODS: Mapping[str, Method] = {
         _rolled("GRPO", {"kind": "grpo"}, "objective.beta", (0.01, 0.04)),
         _ppo("PPO"),
         _ppo("PPO + entropy", entropy=0.01),
+        _form("verified drafts", prompts=2, samples=4, baseline="leave_one_out"),
+        _form("gated answer", gradient_to="truth"),
+        _form("anchored pair", gradient_to="both", direction="down", form="softplus", kl=0.03),
     )
 }

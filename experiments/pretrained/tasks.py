@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.harness.files import read_rows
+from experiments.harness.files import read_rows, write_rows
 from twofold.judges.base import JudgeResources
 from twofold.judges.questions import Question
 from twofold.judges.registry import BEST_OF, parse_judge
@@ -23,6 +23,8 @@ from twofold.sampling.named_model import open_model
 Texts = Sequence[Sequence[str]]
 PAIRS, HELDOUT, TRUTHS, PROBLEMS = "pairs.jsonl", "heldout.jsonl", "truths.jsonl", "problems.jsonl"
 """Pairs to learn from, pairs to order, one good answer for each prompt of the pairs, and prompts to answer."""
+DRAFTED_EVERY = 5
+"""Of the prompts with pairs, one in this many is drafted for by the gated forms."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,17 @@ def truths_of(pairs: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     for pair in pairs:
         found.setdefault(pair["prompt"], pair["chosen"])
     return [{"prompt": prompt, "answer": answer} for prompt, answer in found.items()]
+
+
+def write_drafted(here: Path) -> Path:
+    """Write `drafted.jsonl` and `rest.jsonl` if they are missing. One in five prompts of the pairs is drafted for: its
+    good answer, and what the judge checks where that is known. The pairs of the others are the rest."""
+    path = here / "drafted.jsonl"
+    if not path.is_file():
+        truths, checked = read_rows(here / TRUTHS), {row["prompt"]: row for row in read_rows(here / PROBLEMS)}
+        drafted = {row["prompt"]: row["answer"] for row in truths[::DRAFTED_EVERY]}
+        rest = [row for row in read_rows(here / PAIRS) if row["prompt"] not in drafted]
+        write_rows(here / "rest.jsonl", rest)
+        rules = {p: {"answer": row["answer"]} for p, row in checked.items() if row.get("answer")}
+        write_rows(path, ({"prompt": p, "completion": c, **rules.get(p, {})} for p, c in drafted.items()))
+    return path

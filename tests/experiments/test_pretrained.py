@@ -101,6 +101,17 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     assert bench.ledger.read_bytes() == before
 
 
+def test_a_gated_form_drafts_for_prompts_without_pairs_and_knows_their_rules(wide_bench: Bench) -> None:
+    sections = wide_bench.sections(METHODS["PDPO, gated answer"], {}, 0)
+    train, drafted = read_rows(Path(sections["data"]["train"])), read_rows(Path(sections["data"]["generator"]["file"]))
+    pairs, truths = (read_rows(wide_bench.here / f"{name}.jsonl") for name in ("pairs", "truths"))
+    assert [row["prompt"] for row in drafted] == [row["prompt"] for row in truths[::5]]
+    assert not {row["prompt"] for row in train} & {row["prompt"] for row in drafted}
+    assert len(train) == sum(row["prompt"] not in {each["prompt"] for each in drafted} for row in pairs) > 0
+    assert all(judge(row["completion"], row["answer"]).strict for row in drafted)
+    assert sections["algorithm"]["judge"] == {"source": "verifier:instructions"}
+
+
 @pytest.mark.slow
 def test_sampling_methods_count_what_they_sample(wide_bench: Bench) -> None:
     """PDPO's drafts begin after its warm-up, so that it takes fewer steps than DPO."""
