@@ -109,7 +109,7 @@ METHODS: Mapping[str, Method] = {
         _rolled("GRPO", {"kind": "grpo"}, "objective.beta", (0.01, 0.04)),
         _ppo("PPO"),
         _ppo("PPO + entropy", entropy=0.01),
-        _form("verified drafts", prompts=2, samples=4, baseline="leave_one_out"),
+        _form("verified", prompts=2, samples=4, baseline="leave_one_out"),
         _form("gated answer", gradient_to="truth"),
         _form("anchored pair", gradient_to="both", direction="down", form="softplus", kl=0.03),
     )
