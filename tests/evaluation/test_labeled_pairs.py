@@ -110,7 +110,9 @@ def test_figures_leave_out_what_is_missing() -> None:
     assert figures["accuracy"]["n"] == 3
     with pytest.raises(DataError, match="the judge has no verdict on any labeled pair") as refused:
         figures_of(made[2:3], {"kind": "reward"})
-    assert refused.value.where == "{'kind': 'reward'}"
+    assert refused.value.where == "reward"
+    with pytest.raises(DataError, match=r"^llm:http://here/v1#small: .*\n.*read its replies"):
+        figures_of(made[2:3], {"kind": "llm", "server": "http://here/v1", "model": "small", "rubric": "26659a"})
 
 
 class Warned(Silent):

@@ -179,9 +179,16 @@ def figures_of(verdicts: Sequence[Mapping[str, Any]], judge: Mapping[str, Any]) 
     """The figures of a judge from `verdict_rows`. Raises DataError if it has no verdict."""
     games = games_of(verdicts)
     if not games:
-        raise DataError("the judge has no verdict on any labeled pair", where=str(judge), remedy="check its server")
+        remedy = "read its replies in the ledger: another rubric, more tokens (?max_tokens=N), or a stronger model"
+        raise DataError("the judge has no verdict on any labeled pair", where=_judge_name(judge), remedy=remedy)
     own = [_own(row["authors"], judge) for row in verdicts if row["share"] is not None]
     return {**reliability(games, own), "missing": len(verdicts) - len(games), "judge": dict(judge)}
+
+
+def _judge_name(judge: Mapping[str, Any]) -> str:
+    """A judge's kind, and the server and model that it has."""
+    kind, server, model = (judge.get(key) for key in ("kind", "server", "model"))
+    return f"{kind}:{server}#{model}" if server else str(model if kind is None else kind)
 
 
 def games_of(verdicts: Sequence[Mapping[str, Any]]) -> list[Game]:
