@@ -16,6 +16,8 @@ from twofold.runs.tuning.grid import slug
 
 CONFIRMED = 3
 """Of the development rows, one in this many confirms the winners."""
+POINTS = 4
+"""Of each method. A run's tokens are the same for all methods, its steps are not, so the budget takes every grid."""
 OURS = ("part", "cluster")
 """Keys of rows that only this comparison reads."""
 
@@ -25,11 +27,13 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
     folder = bench.here / "tune"
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
+    steps: dict[str, int] = {}
     for name in names:
         method = METHODS[name]
         cell = Cell(name, method.grid[0], DEVELOPMENT_SEED, "development")
         sections = bench.sections(method, cell.point, DEVELOPMENT_SEED)
-        sections["training"] = {**sections["training"], "steps": max(1, bench.result(cell)["steps"])}
+        steps[name] = max(1, bench.result(cell)["steps"])
+        sections["training"] = {**sections["training"], "steps": steps[name]}
         del sections["run"]
         path = folder / f"{slug(name)}.yaml"
         path.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
@@ -47,6 +51,7 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
             "max_new_tokens": bench.protocol.max_new_tokens,
         },
         "seeds": [DEVELOPMENT_SEED],
+        "budget": {"steps": POINTS * max(steps.values())},
         "out": str(folder / "out"),
     }  # fmt: skip
     path = folder / "tune.yaml"

@@ -176,6 +176,7 @@ def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Benc
     assert [point.values[RATE] for point in grids[0].points] == [1e-4, 1e-4, 3e-4, 3e-4]
     steps = bench.result(Cell("DPO", METHODS["DPO"].grid[0], 100, "development"))["steps"]
     assert yaml.safe_load((bench.here / "tune" / "dpo.yaml").read_text())["training"]["steps"] == steps
+    assert settings.budget.steps == 4 * steps
     assert point_of(bench, "DPO") == METHODS["DPO"].grid[0]
     won = {RATE: 3e-4, "objective.beta": 0.2}
     method = {"name": "DPO", "winner": 3, "trials": [{"number": 3, "values": won}]}
@@ -190,7 +191,7 @@ def test_tune_takes_the_files(wide_bench: Bench) -> None:
     """No row that chooses or confirms is trained on, and every trial's recipe is valid."""
     names = ["preferred-FT", "DPO", "PDPO", "SPIN", "GRPO"]
     plan = make_plan(*read_tune_file(write_tune(wide_bench, names)), Silent())
-    assert [len(method.trials) for method in plan.methods] == [4] * len(names)
+    assert [plan.size(method) for method in plan.methods] == [4] * len(names)
     assert (len(plan.development.records), len(plan.confirm.records)) == (48, 24)
 
 
