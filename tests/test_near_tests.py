@@ -51,7 +51,7 @@ def test_files_called_after_the_module_come_first_and_then_those_that_name_it_mo
     )
     turns = nearest_first("twofold/room/low.py", tmp_path)
     found = [[Path(file).stem[5:] for file in turn] for turn in turns]
-    assert found == [["low", "low_steps"], ["a"], ["c", "d", "b"], ["lower"]]
+    assert found == [["low_steps", "low"], ["a"], ["c", "d", "b"], ["lower"]]
 
 
 def test_a_module_at_the_top_has_the_files_that_begin_like_it(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_a_module_at_the_top_has_the_files_that_begin_like_it(tmp_path: Path) ->
         },
     )
     (near,) = nearest_first("twofold/sums.py", tmp_path)
-    assert [Path(file).name for file in near] == ["test_sums.py", "test_sums_by_hand.py"]
+    assert [Path(file).name for file in near] == ["test_sums_by_hand.py", "test_sums.py"]
