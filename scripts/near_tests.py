@@ -24,14 +24,20 @@ def mirrored(path: str) -> str:
 
 def nearest_first(path: str, root: Path) -> list[list[str]]:
     """All test files of the mirror of `path`, in turns: those that import its room as a whole, for what holds of every
-    module; those that name its module, or anything public that it defines; then those that name a module of the package
-    that imports it, and so on."""
+    module; those that are called after its module; those that name its module, or anything public that it defines; then
+    those that name a module of the package that imports it, and so on. Of one turn, those that name it most often come
+    first."""
     known, importers = _modules(root)
     files = {str(f): (root / f).read_text(encoding="utf-8") for f in files_of(mirrored(path), root)}
     room = re.compile(rf"^(import twofold\.|from twofold import ){Path(path).parent.name}$", re.MULTILINE)
-    turns, ring, seen = [[f for f, text in files.items() if room.search(text)]], {_module_name(Path(path))}, set[str]()
+    called = re.compile(rf"test_{Path(path).stem}(_|$)")
+    whole, own = [f for f, text in files.items() if room.search(text)], [f for f in files if called.match(Path(f).stem)]
+    turns = [whole, sorted(own, key=lambda f: -len(f))]  # the longer its name, the narrower and quicker
+    ring, seen = {_module_name(Path(path))}, set[str]()
     while ring:
-        turns += [_naming(files, ring), _naming(files, [name for module in ring for name in known[module]])]
+        naming = _naming(files, [name for module in ring for name in known[module]])
+        modules = set(_naming(files, ring))
+        turns += [[file for file in naming if file in modules], naming]
         seen |= ring
         ring = {importer for module in ring for importer in importers.get(module, ())} - seen
     turns, taken = [*turns, list(files)], set[str]()
@@ -43,7 +49,8 @@ def nearest_first(path: str, root: Path) -> list[list[str]]:
 
 def _naming(files: dict[str, str], names: Collection[str]) -> list[str]:
     pattern = re.compile(rf"\b({'|'.join(sorted(map(re.escape, names)))})\b")
-    return [file for file, text in files.items() if pattern.search(text)]
+    counts = {file: len(pattern.findall(text)) for file, text in files.items()}
+    return sorted((file for file, count in counts.items() if count), key=lambda file: -counts[file])
 
 
 @cache

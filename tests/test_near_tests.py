@@ -35,6 +35,25 @@ def test_all_files_of_the_room_the_nearest_first(tmp_path: Path) -> None:
     assert found == [["e"], ["d"], ["c"], ["b"], ["a"], ["f"]]
 
 
+def test_files_called_after_the_module_come_first_and_then_those_that_name_it_most(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "twofold/room/low.py": "def lift(): ...\ndef drop(): ...\n",
+            "tests/room/test_a.py": "import twofold.room.low",
+            "tests/room/test_b.py": "lift",
+            "tests/room/test_c.py": "lift drop lift",
+            "tests/room/test_d.py": "lift drop",
+            "tests/room/test_low.py": "",
+            "tests/room/test_low_steps.py": "lift",
+            "tests/room/test_lower.py": "nothing",
+        },
+    )
+    turns = nearest_first("twofold/room/low.py", tmp_path)
+    found = [[Path(file).stem[5:] for file in turn] for turn in turns]
+    assert found == [["low_steps", "low"], ["a"], ["c", "d", "b"], ["lower"]]
+
+
 def test_a_module_at_the_top_has_the_files_that_begin_like_it(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -45,5 +64,5 @@ def test_a_module_at_the_top_has_the_files_that_begin_like_it(tmp_path: Path) ->
             "tests/test_other.py": "add",
         },
     )
-    (near, far) = nearest_first("twofold/sums.py", tmp_path)
-    assert [[Path(file).name for file in turn] for turn in (near, far)] == [["test_sums_by_hand.py"], ["test_sums.py"]]
+    (near,) = nearest_first("twofold/sums.py", tmp_path)
+    assert [Path(file).name for file in near] == ["test_sums_by_hand.py", "test_sums.py"]

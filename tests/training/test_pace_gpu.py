@@ -1,0 +1,27 @@
+"""The memory of a step on a GPU, and the unit of the system's figure."""
+
+from __future__ import annotations
+
+import resource
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from twofold.training import pace
+from twofold.training.pace import peak_memory
+
+
+@pytest.mark.parametrize(
+    ("available", "initialized", "want"), [(True, True, 77), (True, False, 5120), (False, True, 5120)]
+)
+def test_a_gpu_that_is_used_counts(
+    available: bool, initialized: bool, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else main memory: 5 units of 1024 bytes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: initialized)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 77)
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=5))
+    monkeypatch.setattr(pace, "MAXRSS_UNIT", 1024)
+    assert peak_memory() == want
