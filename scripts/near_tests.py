@@ -25,7 +25,7 @@ def mirrored(path: str) -> str:
 def nearest_first(path: str, root: Path) -> list[list[str]]:
     """All test files of the mirror of `path`, in turns: those that import its room as a whole, for what holds of every
     module; those that name its module, or anything public that it defines; then those that name a module of the package
-    that imports it, and so on."""
+    that imports it, and so on. Of one turn those come first that are called after the module."""
     known, importers = _modules(root)
     files = {str(f): (root / f).read_text(encoding="utf-8") for f in files_of(mirrored(path), root)}
     room = re.compile(rf"^(import twofold\.|from twofold import ){Path(path).parent.name}$", re.MULTILINE)
@@ -34,9 +34,10 @@ def nearest_first(path: str, root: Path) -> list[list[str]]:
         turns += [_naming(files, ring), _naming(files, [name for module in ring for name in known[module]])]
         seen |= ring
         ring = {importer for module in ring for importer in importers.get(module, ())} - seen
-    turns, taken = [*turns, list(files)], set[str]()
+    turns, taken, own = [*turns, list(files)], set[str](), f"test_{Path(path).stem}"
     for turn in turns:
-        turn[:] = [file for file in turn if file not in taken]
+        left = [file for file in turn if file not in taken]
+        turn[:] = sorted(left, key=lambda file: not Path(file).name.startswith(own))
         taken |= set(turn)
     return [turn for turn in turns if turn]
 
