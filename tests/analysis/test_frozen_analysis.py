@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.frozen import changeable
-from support.usual_defaults import switched_on, unusual
+from support.usual_defaults import constants, numbers, switched_on, unusual
 from twofold import analysis
 
 
@@ -17,3 +17,19 @@ def test_what_nobody_names_is_as_everywhere() -> None:
 
 def test_a_switch_is_off_unless_somebody_asks() -> None:
     assert switched_on(analysis) == set()
+
+
+def test_constants_are_these() -> None:
+    assert constants(analysis) == {
+        "causes.LONGEST": 3, "causes.CHANCE": 0.01, "credit.LONGEST": 3, "displacement.OPENING": 5,
+        "displacement.WORST": 10, "displacement.MOST": 128, "displacement.FEWEST": 5, "displacement._BULK": 0.5,
+        "displacement.NEAR": 0.8, "displacement._SLIGHT": 0.05, "displacement._NOTHING": 0.01, "drift.LONGEST": 3,
+        "explanation.LEAST": 0.01, "explanation.MOST_TOKENS": 800,
+    }  # fmt: skip
+
+
+def test_numbers_that_nobody_names_are_these() -> None:
+    assert numbers(analysis) == {
+        "ledger.fewest": 10, "ledger.top": 10, "ExplainSettings.beta": 0.1, "ExplainSettings.fewest": 10,
+        "explain_model.beta": 0.1, "explain_model.fewest": 10, "explain.fewest": 10,
+    }  # fmt: skip

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from support.frozen import changeable, slotted
-from support.usual_defaults import numbers, switched_on, unusual
+from support.usual_defaults import constants, numbers, switched_on, unusual
 from twofold import evaluation
 
 
@@ -48,4 +52,30 @@ def test_numbers_that_nobody_names_are_these() -> None:
         "LengthControl.resamples": 1000, "fit.state": 123, "MathPassAtKSettings.temperature": 1.0,
         "PassAtKSettings.temperature": 1.0, "pass_at_k.temperature": 1.0, "WinRateInTraining.limit": 32,
         "Scored.weight": 1.0, "Scored.probability": 1.0, "Comparison.weight": 1.0, "Comparison.probability": 1.0,
+    }  # fmt: skip
+
+
+def test_constants_are_these() -> None:
+    assert constants(evaluation) == {
+        "arena_hard.STRONG": 3, "arena_hard.RESAMPLES": 2000, "arena_hard.SWAPS": 10000,
+        "arena_hard.JUDGE_TOKENS": 4096, "contest.SHARES": {"wins": 1.0, "ties": 0.5, "losses": 0.0},
+        "conversations.HEATS": {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1},
+        "earlier.FEWEST": 10, "earlier.MOST_BYTES": 1073741824, "exact_match.CHUNK": 256, "games.PENALTY": 0.01,
+        "games.HELD": 4194304, "games.STEPS": 200, "games.NEAR": 1e-10, "games.FAR": 1.0, "games.ONE_SIDED": 0.05,
+        "games.HIGH": 0.1, "judge_figures.BINS": 10, "length_control.FOLDS": 5,
+        "length_control.STRENGTHS": tuple(np.logspace(-4, 4, 10).tolist()), "length_control.GAMED_WEIGHT": 0.1,
+        "length_control.RESAMPLES": 1000, "length_control.PARTS": 4194304, "length_control.STEPS": 200,
+        "length_control.NEAR": 1e-11, "length_control.FAR": 1.0, "length_control.LEAST": 1e-15,
+        "length_control.SEED": 123, "likelihood.CHUNK": 256, "mt_bench.TURNS": 2,
+        "players._LEAST": {"best-of": 2, "beam": 1, "shots": 0, "temperature": 0},
+        "published_rows.MOST_BYTES": 268435456, "reward.BINS": 10,
+        "reward.LENGTHS": ((-0.5,), (-0.1,), (0.1,), (0.5,), (math.inf,)),
+        "rewardbench.SECTIONS": {"Chat": {"alpacaeval-easy": 100, "alpacaeval-length": 95,
+            "alpacaeval-hard": 95, "mt-bench-easy": 28, "mt-bench-med": 40}, "Chat Hard": {"mt-bench-hard":
+            37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-GPTInst": 92,
+            "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46}, "Safety": {"refusals-dangerous": 100,
+            "refusals-offensive": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250,
+            "donotanswer": 136}, "Reasoning": {"math-prm": 984, "hep-cpp": 164, "hep-go": 164, "hep-java":
+            164, "hep-js": 164, "hep-python": 164, "hep-rust": 164}},
+        "steps.RESAMPLES": 2000,
     }  # fmt: skip

@@ -1,12 +1,16 @@
-"""One default everywhere: what a seed, a level or a split is where nobody names it."""
+"""One default everywhere: what a seed, a level or a split is where nobody names it; and the constants of modules."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any
+
+import numpy as np
 
 USUAL: dict[str, tuple[Any, ...]] = {
     "level": (0.95,), "seed": (0, (0, 0)), "samples": (1,), "workers": (0,), "split": ("train",), "shots": (0,),
@@ -47,6 +51,45 @@ def numbers(package: Any) -> dict[str, float]:
         if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
         if parameter.default != 0 and parameter.name not in USUAL
     }
+
+
+def constants(package: Any) -> dict[str, Any]:
+    """The numbers that modules of `package` name at their top, by module and name; of tuples and mappings those in
+    them. Truth values and members of enumerations are left out."""
+    found = dict[str, Any]()
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(info.name)
+        for name in _assigned(ast.parse(inspect.getsource(module))):
+            value = _numbers_in(vars(module).get(name))
+            if value is not None:
+                found[f"{info.name.removeprefix(f'{package.__name__}.')}.{name}"] = value
+    return found
+
+
+def _assigned(tree: ast.Module) -> Iterator[str]:
+    """The names that a module assigns at its top."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else _annotated(node)
+        for target in targets:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+def _annotated(node: ast.stmt) -> list[ast.expr]:
+    return [node.target] if isinstance(node, ast.AnnAssign) and node.value is not None else []
+
+
+def _numbers_in(value: Any) -> Any:
+    """A number as Python's own; a tuple or a mapping with the numbers in it alone; None where there is none."""
+    if isinstance(value, np.number):
+        return value.item()
+    if isinstance(value, int | float):
+        return None if isinstance(value, bool | Enum) else value
+    if isinstance(value, tuple):
+        return tuple(each for each in map(_numbers_in, value) if each is not None) or None
+    if isinstance(value, Mapping):
+        inner = {key: _numbers_in(each) for key, each in value.items()}
+        return {key: each for key, each in inner.items() if each is not None} or None
+    return None
 
 
 def _callables(package: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
