@@ -39,7 +39,7 @@ from twofold.errors import TwofoldError
 
 MODULE, OUT = "experiments.pretrained", Path("experiments/pretrained/recorded")
 TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless())}
-ACTIONS = ("prepare", "room", "run", "tune", "table", "plan")
+ACTIONS = ("prepare", "room", "run", "tune", "table", "plan", "figure")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -88,6 +88,10 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split)
     if action == "plan":
         return markdown(plan_table(cells))
+    if action == "figure":
+        from experiments.pretrained.figure import draw  # imports matplotlib
+
+        return f"{draw(cells, bench.here / f'{split}.svg')}"
     tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]
     return "\n".join([markdown(values_table(cells)), *tests, markdown(cost_table(cells))])
 

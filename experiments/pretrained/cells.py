@@ -16,9 +16,9 @@ from experiments.arena.counts import CountedSampler, Tokens
 from experiments.harness.cells import digest_of_files, run
 from experiments.harness.recipes import assemble, recipe_of, replaced
 from experiments.pretrained import ledger
-from experiments.pretrained.measure import of_policy, of_texts
+from experiments.pretrained.measure import look, of_policy, of_texts
 from experiments.pretrained.methods import DRAFTED, JUDGE, METHODS, Method, Point
-from experiments.pretrained.protocol import Protocol, Split
+from experiments.pretrained.protocol import SCREENING_SEED, Protocol, Split
 from experiments.pretrained.tasks import HELDOUT, PAIRS, PROBLEMS, Task, rows_of, write_drafted
 from twofold.config.schema import Recipe
 from twofold.evaluation.player_answers import AnswerBook, Drawing, questions_for
@@ -31,6 +31,8 @@ from twofold.records import Task as Problem
 
 COMMAND = "python -m experiments.pretrained"
 BASE = "base"
+LOOKS = 4
+"""The screening is also measured along training, when one, two and three parts of this many of the tokens are spent."""
 Reply = Mapping[str, Any]
 
 
@@ -128,14 +130,31 @@ class Bench:
         tokens, algorithm = Tokens(), cast("Any", loop.algorithm)
         if hasattr(algorithm, "sampler"):
             algorithm.sampler = CountedSampler(algorithm.sampler, tokens)
+        along: list[Reply] = []
+        looks = [self.protocol.tokens * part / LOOKS for part in range(1, LOOKS)]
+        if (cell.seed, cell.split) != (SCREENING_SEED, "development"):
+            looks = []
+
+        def spent() -> bool:
+            if looks and looks[0] <= tokens.all < self.protocol.tokens:
+                looks[:] = [at for at in looks if at > tokens.all]
+                along.append({"tokens": tokens.all, **look(self, cell, policy, context)})
+            return tokens.all >= self.protocol.tokens
+
         with context.resources:
-            done = run(loop, 0, lambda _: {}, tokens.counting, lambda: tokens.all >= self.protocol.tokens)
+            done = run(loop, 0, lambda _: {}, tokens.counting, spent)
             began = time.process_time()
             measured = of_policy(self, cell, policy, context)
         cost = {"tokens": tokens.as_dict(), "steps": done.steps, "train_cpu": round(done.spent, 2)}
         cost["measure_cpu"] = round(time.process_time() - began, 2)
         late = mean_metrics(done.metrics[len(done.metrics) // 2 :])
-        return {**measured, **cost, "metrics": late, **({"failed": done.failed} if done.failed else {})}
+        return {
+            **measured,
+            **cost,
+            "metrics": late,
+            **({"along": along} if along else {}),
+            **({"failed": done.failed} if done.failed else {}),
+        }
 
     def _player(self, cell: Cell) -> Reply:
         """A player of docs/evaluation.md that needs no training: `base`, `base@shots:4`, `base@best-of:16` …"""

@@ -60,6 +60,16 @@ def of_policy(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> 
     }
 
 
+def look(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[str, Any]:
+    """In the middle of training: the mean value of one answer to each prompt, and the held-out pairs in order."""
+    rows, encoder = rows_of(bench.here, cell.split), context.encoder
+    drafts = context.sampler(training=False).sample(
+        [encoder.prompt(row.prompt) for row in rows], seed=(NOISE + cell.seed, 0)
+    )
+    values = bench.task.values(bench.here, rows, [[encoder.text(d.tokens) for d in several] for several in drafts])
+    return {"value": round(fmean(v for row in values for v in row), 5), "accuracy": _accuracy(bench, policy, context)}
+
+
 def _logratios(policy: Policy, groups: Sequence[Group]) -> list[list[float]]:
     """Σ log π/π_ref of each branch, nats. The reference is the policy without its adapter."""
     own = policy.logps(groups)

@@ -16,6 +16,7 @@ from experiments.harness.files import read_rows
 from experiments.pretrained import ledger
 from experiments.pretrained.__main__ import TASKS, main
 from experiments.pretrained.cells import Bench, Cell, mean_metrics, players
+from experiments.pretrained.figure import draw, lines_of
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
 from experiments.pretrained.ledger import Finished
 from experiments.pretrained.methods import METHODS, RATE
@@ -110,6 +111,28 @@ def test_a_gated_form_drafts_for_prompts_without_pairs_and_knows_their_rules(wid
     assert len(train) == sum(row["prompt"] not in {each["prompt"] for each in drafted} for row in pairs) > 0
     assert all(judge(row["completion"], row["answer"]).strict for row in drafted)
     assert sections["algorithm"]["judge"] == {"source": "verifier:instructions"}
+
+
+def test_the_screening_is_measured_along_training_and_drawn(bench: Bench) -> None:
+    """Looks before the end; the same run as one that is not looked at."""
+    point = METHODS["DPO"].grid[0]
+    reply, other = (bench.result(Cell("DPO", point, 0, split)) for split in ("development", "test"))
+    along = reply["along"]
+    assert [each["tokens"] for each in along] == sorted({each["tokens"] for each in along})
+    assert len(along) in (2, 3), "a step of this small budget may cross two quarters"
+    assert all(SMALL.tokens / 4 <= each["tokens"] < SMALL.tokens for each in along)
+    assert all(0 <= each["value"] <= 1 and each["accuracy"]["n"] == reply["accuracy"]["n"] for each in along)
+    assert "along" not in other
+    assert (reply["tokens"], reply["metrics"]) == (other["tokens"], other["metrics"])
+    bench.result(Cell("base", {}, 0, "development"))
+    cells = by_method(ledger.finished(bench.ledger, SMALL), "instructions", "development")
+    (line,) = lines_of(cells).values()
+    assert line[0] == (0.5, fmean(cells["base"][0]["values"]))
+    assert line[-1] == (reply["accuracy"]["right"] / reply["accuracy"]["n"], fmean(reply["values"]))
+    assert len(line) == len(along) + 2
+    assert "<svg" in draw(cells, bench.here / "development.svg").read_text()
+    with pytest.raises(ValueError, match="no method was screened"):
+        draw({"base": cells["base"]}, bench.here / "none.svg")
 
 
 @pytest.mark.slow
