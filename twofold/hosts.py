@@ -64,7 +64,7 @@ def name_interface() -> None:
 
 def failed_key() -> str:
     """The key in the shared store under which processes find that one of them has failed."""
-    return f"twofold/failed/{_attempt()}"
+    return f"twofold/failed/{attempt()}"
 
 
 def speaker_key() -> str:
@@ -74,7 +74,7 @@ def speaker_key() -> str:
 
 def await_all(store: Any, rank: int, size: int) -> None:
     """Wait until all processes have started. Raises LostProcessError if one has failed before, or does not start."""
-    places = {each: f"twofold/here/{_attempt()}/{each}" for each in range(size)}
+    places = {each: f"twofold/here/{attempt()}/{each}" for each in range(size)}
     store.set(places[rank], "")
     until = time.monotonic() + ARRIVAL.total_seconds()
     while missing := [each for each, place in places.items() if not store.check([place])]:
@@ -88,7 +88,8 @@ def await_all(store: Any, rank: int, size: int) -> None:
         time.sleep(_GLANCE)
 
 
-def _attempt() -> str:
+def attempt() -> str:
+    """How often the launcher has started the processes again."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
-from twofold.hosts import ARRIVAL, await_all, ended_at_once, give_up_after, name_interface
+from twofold.hosts import ARRIVAL, attempt, await_all, ended_at_once, give_up_after, name_interface
 from twofold.settings import require, settings
 
 T = TypeVar("T")
@@ -238,6 +238,8 @@ def join(settings: WorldSettings | None = None) -> World:
             store, *_ = next(iter(rendezvous("env://", timeout=ARRIVAL)))
             await_all(store, there.rank, there.size)
             backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+            # torchrun's store outlives a restart. Addresses of the last attempt must not be read in this one.
+            store = dist.PrefixStore(f"twofold/attempt/{attempt()}", store)
             dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
         _here = there
         _watch()
