@@ -25,7 +25,8 @@ def mirrored(path: str) -> str:
 def nearest_first(path: str, root: Path) -> list[list[str]]:
     """All test files of the mirror of `path`, in turns: those that import its room as a whole, for what holds of every
     module; those that name its module, or anything public that it defines; then those that name a module of the package
-    that imports it, and so on. Of one turn those come first that are called after the module."""
+    that imports it, and so on. Of one turn those come first that are called after the module, then those that name the
+    fewest modules."""
     known, importers = _modules(root)
     files = {str(f): (root / f).read_text(encoding="utf-8") for f in files_of(mirrored(path), root)}
     room = re.compile(rf"^(import twofold\.|from twofold import ){Path(path).parent.name}$", re.MULTILINE)
@@ -37,7 +38,7 @@ def nearest_first(path: str, root: Path) -> list[list[str]]:
     turns, taken, own = [*turns, list(files)], set[str](), f"test_{Path(path).stem}"
     for turn in turns:
         left = [file for file in turn if file not in taken]
-        turn[:] = sorted(left, key=lambda file: not Path(file).name.startswith(own))
+        turn[:] = sorted(left, key=lambda file: (not Path(file).name.startswith(own), _modules_named(files[file])))
         taken |= set(turn)
     return [turn for turn in turns if turn]
 
@@ -45,6 +46,10 @@ def nearest_first(path: str, root: Path) -> list[list[str]]:
 def _naming(files: dict[str, str], names: Collection[str]) -> list[str]:
     pattern = re.compile(rf"\b({'|'.join(sorted(map(re.escape, names)))})\b")
     return [file for file, text in files.items() if pattern.search(text)]
+
+
+def _modules_named(text: str) -> int:
+    return len(set(re.findall(r"\btwofold\.[\w.]+", text)))
 
 
 @cache

@@ -24,6 +24,7 @@ def test_all_files_of_the_room_the_nearest_first(tmp_path: Path) -> None:
             "tests/room/test_a.py": "from twofold.room import top\nfrom twofold.room.top import ROOF",
             "tests/room/test_b.py": "from twofold import Carrier",
             "tests/room/test_c.py": "from twofold import lift",
+            "tests/room/test_a1_i.py": "import twofold.room.low\nimport twofold.room.top",
             "tests/room/test_d.py": "import twofold.room.low",
             "tests/room/test_low_h.py": "import twofold.room.low",
             "tests/room/test_e.py": "import twofold.room",
@@ -33,7 +34,7 @@ def test_all_files_of_the_room_the_nearest_first(tmp_path: Path) -> None:
     )
     turns = nearest_first("twofold/room/low.py", tmp_path)
     found = [[Path(file).stem[-1] for file in turn] for turn in turns]
-    assert found == [["e"], ["h", "d"], ["c"], ["b"], ["a"], ["f"]]
+    assert found == [["e"], ["h", "d", "i"], ["c"], ["b"], ["a"], ["f"]]
 
 
 def test_a_module_at_the_top_has_the_files_that_begin_like_it(tmp_path: Path) -> None:
