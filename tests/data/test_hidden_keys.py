@@ -124,14 +124,15 @@ def test_without_ids_or_calls_any_result_is_in_order(tokenizer: Any) -> None:
 
 
 def test_reasoning_may_have_another_name(tokenizer: Any) -> None:
-    other = tokenizer("{% for m in messages %}[{{ m.role }}]{{ m.thinking }}{{ m.content }}{% endfor %}")
-    assert (shows_reasoning(other, "thinking"), shows_reasoning(other, "reasoning")) == (True, False)
-    found = hidden(other, (ASK, said("a", reasoning="w")))
+    """Newer versions of transformers take some names for each other, but not these."""
+    other = tokenizer("{% for m in messages %}[{{ m.role }}]{{ m.thought }}{{ m.content }}{% endfor %}")
+    assert (shows_reasoning(other, "thought"), shows_reasoning(other, "thoughts")) == (True, False)
+    found = hidden(other, (ASK, said("a", thoughts="w")))
     assert found is not None
-    assert found.remedy == f"rename it `thinking`, which this template shows; or {drop('reasoning')}"
-    found = hidden(tokenizer(PLAIN), (ASK, said("a", reasoning="w")))
+    assert found.remedy == f"rename it `thought`, which this template shows; or {drop('thoughts')}"
+    found = hidden(tokenizer(PLAIN), (ASK, said("a", thoughts="w")))
     assert found is not None
-    assert found.remedy == drop("reasoning")
+    assert found.remedy == drop("thoughts")
 
 
 @pytest.mark.parametrize(

@@ -89,5 +89,6 @@ def _names(row: Mapping[str, Any]) -> tuple[str, str]:
 def _number(row: Mapping[str, Any], key: str) -> float | None:
     """A finite number; None for anything else."""
     value = row.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) else None
