@@ -64,11 +64,11 @@ def test_a_probability_goes_before_a_share() -> None:
 
 def test_verdicts_are_counted() -> None:
     rows = [
-        row(1.0, cut=True), row(0.5), row(0.5, other_cut=True), row(0.0, cut=True), row(None),
-        row(1.0, probability=0.25), row(0.0, probability=0.51),
+        row(1.0, cut=True), row(0.5), row(0.5, other_cut=True), row(0.0, cut=True), row(None), row(1.0), row(1.0),
+        row(1.0, probability=0.25), row(0.0, probability=0.51), row(0.0),
     ]  # fmt: skip
     assert counts_of(rows) == {
-        "wins": 2, "ties": 2, "losses": 2, "missing": 1, "truncated": 2, "baseline_truncated": 1,
+        "wins": 4, "ties": 2, "losses": 3, "missing": 1, "truncated": 2, "baseline_truncated": 1,
     }  # fmt: skip
     assert counts_of([]) == {
         "wins": 0, "ties": 0, "losses": 0, "missing": 0, "truncated": 0, "baseline_truncated": 0,

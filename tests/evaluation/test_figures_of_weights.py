@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from twofold.evaluation.figures import BinaryOutcomes, Ratio
+from twofold.evaluation.figures import BinaryOutcomes, Entry, Ratio, comparisons
 from twofold.evaluation.games import agreement
 from twofold.statistics import (
     bootstrap_ratio,
@@ -64,3 +64,17 @@ def test_a_judge_beside_people_is_over_prompts() -> None:
     assert found.same == share_by_cluster([True, False, True, True, False, True], prompts)
     assert found.kappa == cohens_kappa(ours, theirs, clusters=prompts)
     assert found.kappa != agreement(judge, people).kappa
+
+
+def test_every_two_entries_are_compared_by_what_both_have() -> None:
+    measures = [BinaryOutcomes([i < right for i in range(8)]) for right in (2, 5, 8)]
+    first = Entry("a", {"x": measures[0], "y": measures[0]})
+    second, third = Entry("b", {"x": measures[1]}), Entry("c", {"z": measures[0], "x": measures[2]})
+    (alone,) = comparisons([first, second])
+    assert alone == {"a": "a", "b": "b", "metric": "x", **measures[0].against(measures[1]).as_dict()}
+    found = comparisons([first, second, third])
+    assert [(each["a"], each["b"], each["metric"]) for each in found] == [
+        ("a", "b", "x"), ("a", "c", "x"), ("b", "c", "x"),
+    ]  # fmt: skip
+    assert [each["p_holm"] for each in found] == pytest.approx([0.5, 3 * 2 / 2**6, 0.5])
+    assert comparisons([first]) == []
