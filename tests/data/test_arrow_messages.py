@@ -50,6 +50,13 @@ def test_a_compressed_message_says_how_long_it_was(compression: str) -> None:
     assert sizes(written(halves, compression)) == [0, 8 * ROWS + ROWS // 8]
 
 
+@pytest.mark.parametrize("number", range(1, 8))
+def test_every_column_counts(number: int) -> None:
+    """Wherever the lengths of its buffers are in the head."""
+    table = pa.table({"c" * (place + 1): np.zeros(ROWS, np.int64) for place in range(number)})
+    assert sizes(written(table, "zstd")) == [0, 8 * ROWS * number]
+
+
 def test_a_dictionary_is_counted_once() -> None:
     """Numbers of four bytes for the rows; the texts, and where they begin, which are longer packed than as they are."""
     texts = pa.table({"a": pa.array(["x" * 100] * ROWS + ["y" * 100]).dictionary_encode()})

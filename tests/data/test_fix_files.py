@@ -73,3 +73,20 @@ def test_a_time_beside_what_cannot_be_printed_is_text(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), path)
     fix(check(str(path)), str(out), check)
     assert out.read_text() == '{"prompt": "q\\u200b", "completion": "a", "date": "2024-02-29"}\n'
+
+
+def test_a_fault_of_the_whole_is_named_by_the_users_file(tmp_path: Path) -> None:
+    """With its column where there is one; not by the copy in UTF-8 that was read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, out = tmp_path / "rows.parquet", str(tmp_path / "out.jsonl")
+    pq.write_table(pa.table([["a"], ["b"]], names=["prompt", "prompt"]), path)
+    with pytest.raises(DataError) as error:
+        fix(check(str(path)), out, check)
+    assert error.value.where == f"{path}, `prompt`"
+    empty = tmp_path / "empty.jsonl"
+    empty.write_bytes("\n".encode("utf-16"))
+    with pytest.raises(DataError, match="has no rows") as error:
+        fix(check(str(empty)), out, check)
+    assert error.value.where == str(empty)

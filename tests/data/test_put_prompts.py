@@ -8,7 +8,7 @@ import pytest
 
 from twofold.data.reasoning import Spoken, is_whole, spoken
 from twofold.data.shapes.pairs import SHARED_BEGINNING
-from twofold.data.transcripts import FORMS, split, transcript
+from twofold.data.transcripts import FORMS, as_chat, split, transcript
 from twofold.data.turns import PromptTally, PutPrompt, Turns, described, guessed, keep_choice
 from twofold.records import Message
 
@@ -49,6 +49,11 @@ def test_what_is_no_transcript_stays_as_it_is(text: str) -> None:
     assert transcript(text) is None
     assert split(text) == text
     assert split(ASK) == ASK
+
+
+def test_a_text_becomes_a_chat_and_a_chat_stays_one() -> None:
+    assert as_chat("q") == ASK
+    assert as_chat(ASK) is ASK
 
 
 def test_a_prompt_is_put_as_the_choice_says(tokenizer: Any) -> None:

@@ -29,6 +29,7 @@ def test_bounds_belong_to_what_is_within() -> None:
     assert [values.beyond(*bounds) for bounds in ((1, 3), (2, 2), (2, 3), (1, 2), (0, 1), (4, 9))] == [0, 2, 1, 1, 3, 4]
     assert values.counts([1, 2, 3]) == [1, 3]  # the last edge belongs to the bin below it
     assert values.counts([0, 1, 9]) == [0, 4]
+    assert Values().counts([0, 1, 2, 3]) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

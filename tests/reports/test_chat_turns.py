@@ -55,3 +55,12 @@ def test_the_head_that_asks_for_an_answer_is_markup() -> None:
 )
 def test_what_is_no_chat_is_one_text(text: str) -> None:
     assert turns(text) == (Turn("", ((text, False),)),)
+
+
+def test_white_space_at_the_end_of_a_turn_is_markup() -> None:
+    assert turns("user: Hi \nassistant:") == (
+        Turn("user", (("user: ", True), ("Hi", False), (" \n", True))), Turn("assistant", (("assistant:", True),)),
+    )  # fmt: skip
+    head, end = ("<|im_start|>user\n", True), ("<|im_end|>\n", True)
+    assert turns("<|im_start|>user\nHi <|im_end|>\n\n") == (Turn("user", (head, ("Hi ", False), end, ("\n", True))),)
+    assert not turns("user: Hi ")[0].is_markup

@@ -43,6 +43,7 @@ def test_of_more_than_sixteen_the_most_and_the_least_used_eight_are_shown(number
     [
         {}, {"share": []}, {"share": 3}, {"share": [3]}, {"share": [[]]}, {"share": [[0.5, 0.5], [1.0]]},
         {"share": [[0.5, "x"]]}, {"evenness": "x"}, {"evenness": None}, {"tokens": "x"}, {"tokens": None},
+        {"tokens": float("nan")}, {"tokens": float("inf")},
     ],
 )  # fmt: skip
 def test_figures_that_are_broken_make_no_section(broken: dict[str, Any]) -> None:

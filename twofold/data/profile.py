@@ -66,8 +66,8 @@ class Profile:
     def _models(self, row: Row) -> None:
         better, worse = (row.get(column) for column in MODELS)
         if isinstance(better, str) and isinstance(worse, str) and better != worse:
-            self.wins[better] += len(self.wins) < MOST_NAMES or better in self.wins
-            self.losses[worse] += len(self.losses) < MOST_NAMES or worse in self.losses
+            _count(self.wins, better)
+            _count(self.losses, worse)
 
     def faults(self, source: str) -> tuple[Issue, ...]:
         del source
@@ -87,3 +87,9 @@ class Profile:
         """How often each model's answer is chosen over another model's, for the `most` frequent models."""
         compared = self.wins + self.losses
         return [(name, wilson(self.wins[name], count)) for name, count in compared.most_common(most)]
+
+
+def _count(names: Counter[str], name: str) -> None:
+    """Count a name, unless it is one more than MOST_NAMES."""
+    if name in names or len(names) < MOST_NAMES:
+        names[name] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,16 +62,15 @@ def _table(row: Mapping[str, Any]) -> ContestTable | None:
         for player in dicts(row.get("players"))
         if (score := estimate(player.get("score"))) and (rate := estimate(player.get("rate")))
     ]
-    missing = {(m.get("a"), m.get("b")): _number(m, "missing") or 0 for m in dicts(row.get("matches"))}
+    missing = {_names(m): _number(m, "missing") or 0 for m in dicts(row.get("matches"))}
     pairs = [
         PairRow(
-            str(c.get("a", "")),
-            str(c.get("b", "")),
+            *_names(c),
             difference,
             p,
             _number(c, "p_holm"),
             difference.n,
-            difference.n + round(missing.get((c.get("a"), c.get("b")), 0)),
+            difference.n + round(missing.get(_names(c), 0)),
         )
         for c in dicts(row.get("comparisons"))
         if (difference := estimate(mapping(c.get("difference")))) and (p := _number(c, "p_value")) is not None
@@ -82,6 +82,13 @@ def _table(row: Mapping[str, Any]) -> ContestTable | None:
     return ContestTable(str(row.get("of", "")), *tables, command, judge_note(row))
 
 
+def _names(row: Mapping[str, Any]) -> tuple[str, str]:
+    return str(row.get("a", "")), str(row.get("b", ""))
+
+
 def _number(row: Mapping[str, Any], key: str) -> float | None:
+    """A finite number; None for anything else."""
     value = row.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) else None

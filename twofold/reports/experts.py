@@ -3,6 +3,7 @@ used."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,8 @@ def use_of(run: RunData, name: str) -> ExpertUse | None:
     told = run.results.experts
     share, evenness, tokens = _table(told.get("share")), told.get("evenness"), told.get("tokens")
     if not share or not isinstance(evenness, int | float) or not isinstance(tokens, int | float):
+        return None
+    if not math.isfinite(tokens):
         return None
     columns = list(zip(*share, strict=True))
     rows = [ExpertRow(i, sum(column) / len(column), min(column), max(column)) for i, column in enumerate(columns)]

@@ -122,7 +122,7 @@ def _distance(drafts: tuple[list[float], list[float]], line: Mapping[str, float]
 
 def _gain(line: Mapping[str, float], key: str) -> Estimate | None:
     value, n = line[key], line.get(f"{key.partition('/')[0]}/n", 0)
-    if not math.isfinite(value):
+    if not (math.isfinite(value) and math.isfinite(n)):
         return None
     if key.startswith("exact") and n >= 1 and 0 <= value <= 1:
         return wilson(round(value * n), round(n))

@@ -261,7 +261,7 @@ def _object(path: Path, faults: list[str]) -> dict[str, Any]:
     text = _read(path, faults)
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         faults.append(f"{path.name} is not a JSON object and was left out")
@@ -334,7 +334,7 @@ def estimate(data: Any) -> Estimate | None:
     """The interval that `data` holds; None for anything else."""
     try:
         return Estimate.from_dict(data) if isinstance(data, Mapping) else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -353,7 +353,7 @@ def _reward(data: Any) -> RewardResult | None:
             bins=tuple((float(b["predicted"]), float(b["observed"]), _effective(b)) for b in dicts(data["bins"])),
             effective=float(data["effective"]) if "effective" in data else None,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -367,7 +367,7 @@ def typed(kind: type[T], data: Mapping[str, Any]) -> T | None:
     casts: dict[Any, Callable[[Any], Any]] = {"str": _text, "int": int, "float": float, "bool": bool}
     try:
         return kind(**{f.name: casts[f.type](data[f.name]) for f in fields(kind) if f.name in data})
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
