@@ -8,7 +8,10 @@ from typing import Any
 from twofold.cli.terminal import results, table
 
 Figures = Mapping[str, Any]
-SHARES = {"win_rate": "win rate", "lc_win_rate": "LC win rate", "score": "score"}
+SHARES = {
+    "win_rate": "win rate", "lc_win_rate": "LC win rate", "score": "score", "style_score": "SC score",
+    "equal_style_score": "equal style",
+}  # fmt: skip
 SCORES = {"turn_1": "turn 1", "turn_2": "turn 2", "average": "average"}
 _COUNTS = ("wins", "ties", "losses", "strong", "missing", "truncated")
 _REMARKS = {
@@ -43,6 +46,10 @@ def remark(figures: Figures) -> None:
     """The meaning of the columns, and the note on contamination."""
     against = f"; against {figures['against']}" if "against" in figures else ""
     results().print(f"{_REMARKS[figures['benchmark']]}{against}", style="dim")
+    if "style_control" in figures:
+        weights = ", ".join(f"{name} {style['weight']:+.2f}" for name, style in figures["style_control"].items())
+        told = "SC: style-controlled, at the mean style of all battles; equal style: at that of the baseline"
+        results().print(f"{told}; weights of a standard deviation: {weights}", style="dim")
     results().print(figures["note"], style="dim")
 
 
