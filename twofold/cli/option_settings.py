@@ -1,0 +1,34 @@
+"""Settings from options and `key=value`, whose faults name what was typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from twofold.config.load import Document, overridden, validate
+from twofold.errors import RecipeError
+
+T = TypeVar("T")
+
+
+def settings_of(
+    type_: type[T], assignments: Sequence[str], verb: str, options: Mapping[str, tuple[str, Any]] | None = None
+) -> T:
+    """Settings of `assignments` over `options`: by setting, the option's name and its value, None if it is not set.
+
+    Raises RecipeError at the option or the assignment that a fault is about; at `verb` if it is about none of them.
+    """
+    options = options or {}
+    places = {(setting,): name for setting, (name, value) in options.items() if value is not None}
+    data = {setting: value for setting, (_, value) in options.items() if value is not None}
+    document = overridden(Document(verb, data, places), assignments)
+    try:
+        return validate(type_, document)
+    except RecipeError as error:
+        if error.where != verb:
+            raise
+        typed = {key[-1]: place for key, place in document.places.items()}
+        spelled = {setting: name for setting, (name, _) in options.items()} | typed
+        named = [place for key, place in spelled.items() if re.search(rf"\b{re.escape(str(key))}\b", error.what)]
+        raise RecipeError(error.what, where=", ".join(dict.fromkeys(named)) or verb, remedy=error.remedy) from None
