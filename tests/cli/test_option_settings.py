@@ -22,6 +22,7 @@ OPTIONS = {"judge": ("--judge", "verifier"), "rubric": ("--rubric", None), "gap"
         ({"samples": 0}, [], "--samples", "samples: must be from 1 to 1000000"),
         ({"form": "trees"}, [], "--as", "form: should be 'pairs', 'rankings' or 'labels'"),
         ({"judge": "reward:x", "form": "labels"}, [], "--threshold", "labels by reward need a threshold"),
+        ({"judge": "process"}, [], "--judge", "the judge is written process:FOLDER"),
         ({"judge": "truth"}, [], "twofold data build", "`truth` and stronger need a model's own answers"),
         ({}, ["sampling.top_p=2"], "override `sampling.top_p=2`", "sampling.top_p: must be in (0, 1]"),
         ({}, ["colour=1"], "override `colour=1`", "colour: unknown key"),
