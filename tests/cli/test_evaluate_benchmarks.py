@@ -108,6 +108,34 @@ def test_mt_bench_of_two_files(twofold: Run, stub: Stub, tmp_path: Path) -> None
     assert (refused.code, "--samples: means nothing to --task mt-bench" in " ".join(refused.err.split())) == (2, True)
 
 
+def test_mt_bench_against_a_baseline(twofold: Run, stub: Stub, tmp_path: Path) -> None:
+    stub.say = lambda body: f"Verdict: {'A' if 'good' in str(body).split('answer B')[0] else 'B'}"
+    rows = [{"question_id": i, "category": c, "turns": [f"q {i}", f"then {i}"]} for i, c in enumerate(("math", "stem"))]
+    data, out = written(tmp_path / "question.jsonl", rows), tmp_path / "out"
+    good, other, base = (
+        written(tmp_path / f"{name}.jsonl", [{"question_id": i, "choices": [{"turns": [name, name]}]} for i in (0, 1)])
+        for name in ("good", "other", "base")
+    )
+    call = ("evaluate", good, other, base, "--task", "mt-bench", "--tasks", data, "--judge", f"llm:{stub.url}#j",
+            "--against", base, "--out")  # fmt: skip
+    told = twofold(*call, out)
+    assert told.code == 0, told.err
+    figures = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [(m["win_rate"]["value"], m["wins"], m["ties"]) for m in figures["models"]] == [(1, 4, 0), (0.5, 0, 4)]
+    shown = " ".join(told.out.split())
+    for text in ("win rate", "100.0%", "turn 2", "ties count half", "/base.jsonl", "4 of 2 prompts"):
+        assert text in shown
+    assert "SE" not in shown.split()
+    for shard in ("0/2", "1/2"):
+        assert twofold(*call, tmp_path / "parts", "--shard", shard).code == 0
+    merged = twofold("data", "merge", tmp_path / "parts")
+    assert merged.code == 0, merged.err
+    assert json.loads((tmp_path / "parts" / "results.json").read_text(encoding="utf-8"))["models"] == figures["models"]
+    refused = twofold("evaluate", good, "--task", "mt-bench", "--tasks", data, "--judge", f"llm-score:{stub.url}#j",
+                      "--against", base, "--out", out)  # fmt: skip
+    assert (refused.code, "--against: requires one judge that compares" in " ".join(refused.err.split())) == (2, True)
+
+
 def test_arena_hard_of_two_files(twofold: Run, stub: Stub, tmp_path: Path) -> None:
     stub.say = lambda body: f"[[{'A>>B' if 'good' in str(body).split('answer B')[0] else 'B>A'}]]"
     rows = [{"uid": f"u{i}", "category": c, "prompt": f"q {i}"} for i, c in enumerate(("coding", "writing"))]

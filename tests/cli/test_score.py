@@ -143,7 +143,17 @@ def test_a_language_model_compares_what_a_row_holds(twofold: Run, stub: Stub, tm
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier:loose"), "a verifier's rule is one of"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "reward"), "the judge is written reward:FOLDER"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "human"), "human makes pairs"),
-        ({"prompt": "p", "completion": "c"}, ("--judge", "verifier", "--rubric", "x"), "a rubric goes with llm"),
+        (
+            {"prompt": "p", "completion": "c"},
+            ("--judge", "verifier", "--rubric", "x"),
+            "--rubric: a rubric goes with llm",
+        ),
+        ({"prompt": "p", "completion": "c"}, ("--judge", "verifier", "--steps"), "--steps: verifier rates no steps"),
+        (
+            {"prompt": "p", "completion": "c"},
+            ("retry.parallel=0", "--judge", "verifier"),
+            "override `retry.parallel=0`",
+        ),
         ({"prompt": "p", "completion": "c"}, ("--judge", "llm:http://127.0.0.1:9/v1#m"), "nothing to compare it with"),
         ({"prompt": "p", "completion": "c"}, ("--judge", "verifier"), "has no answer to compare with"),
         ({"prompt": "p", "completion": "c", "answer": "x"}, ("--judge", "verifier"), "holds no number"),

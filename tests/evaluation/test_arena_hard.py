@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ def stub() -> Iterator[Stub]:
     server.close()
 
 
-def answers(path: Path, name: str, n: int) -> str:
+def answers(path: Path, name: str, n: int, metadata: Mapping[str, Any] | None = None) -> str:
     """As arena-hard-auto writes them."""
     return written(
         path / f"{name}.jsonl",
         [{"uid": f"q{i}", "model": name, "messages": [
             {"role": "user", "content": f"prompt {i}"},
-            {"role": "assistant", "content": {"answer": f"{name} says {i}"}}]} for i in range(n)],
+            {"role": "assistant", "content": {"answer": f"{name} says {i}"}}],
+          **({} if metadata is None else {"metadata": metadata[f"q{i}"]})} for i in range(n)],
     )  # fmt: skip
 
 
@@ -74,7 +75,43 @@ def test_scores_are_those_of_the_package(stub: Stub, tmp_path: Path) -> None:
     assert found.figures["against"].endswith("/base.jsonl")
     assert found.figures["max_new_tokens"] == 4096
     assert all(body["max_tokens"] == 4096 for body in stub.requests)
+    lacks, missing = heard.warnings
+    assert "the tokens of answers of" in lacks or "the tokens of answers of" in missing
+    assert all("style_score" not in model for model in found.figures["models"])
+
+
+def test_scores_at_equal_style_are_those_of_the_package(stub: Stub, tmp_path: Path) -> None:
+    games, control = RECORDED["games"], RECORDED["controlled"]
+
+    def say(body: Body) -> str:
+        i, (first, second) = int(request(body).split()[1]), parts(body)
+        name = (second if first.startswith("base") else first).split()[0]
+        return f"[[{games[name][i][0 if first.startswith('base') else 1]}]]"
+
+    stub.say = say
+    files = [answers(tmp_path, name, 30, RECORDED["metadata"][name]) for name in (*games, "base")]
+    heard = Heard()
+    found = arena_hard(files[:2], questions(tmp_path, 30), judge=f"llm:{stub.url}#j", against=files[2],
+                       out=tmp_path / "out", retry=QUICK, progress=heard)  # fmt: skip
     assert len(heard.warnings) == 1
+    for model, name in zip(found.figures["models"], games, strict=True):
+        figure = model["style_score"]
+        assert figure["value"] == pytest.approx(control["all"][name], abs=1e-6)
+        assert figure["value"] == pytest.approx(control["as_published"][name], abs=0.002)
+        assert figure["low"] < figure["value"] < figure["high"]
+        assert figure["n"] == model["score"]["n"]
+        for category in CATEGORIES:
+            value = model["subsets"][category]["style_score"]["value"]
+            assert value == pytest.approx(control[category][name], abs=1e-6)
+        assert model["equal_style_score"]["value"] < figure["value"] - 0.005
+    styles = found.figures["style_control"]
+    assert list(styles) == ["tokens", "headers", "lists", "bold"]
+    assert [each["weight"] for each in styles.values()] == pytest.approx(control["all"]["weights"], abs=1e-6)
+    assert styles["tokens"]["mean"] > 0.1
+    assert [test["metric"] for test in found.figures["comparisons"]] == ["score", "style_score", "equal_style_score"]
+    metadata = RECORDED["metadata"]["m"]["q0"]
+    assert found.rows[0]["style"] == [metadata["token_len"], *(sum(metadata[f"{k}_count"].values())
+                                                              for k in ("header", "list", "bold"))]  # fmt: skip
 
 
 def test_the_older_form_and_equal_answers(stub: Stub, tmp_path: Path) -> None:

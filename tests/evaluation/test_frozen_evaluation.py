@@ -49,7 +49,8 @@ def test_a_switch_is_off_unless_somebody_asks() -> None:
 def test_numbers_that_nobody_names_are_these() -> None:
     assert numbers(evaluation) == {
         "bradley_terry.resamples": 1000, "length_controlled.resamples": 1000, "areas.resamples": 1000,
-        "LengthControl.resamples": 1000, "fit.state": 123, "MathPassAtKSettings.temperature": 1.0,
+        "LengthControl.resamples": 1000, "StyleControl.resamples": 1000, "fit.state": 123,
+        "MathPassAtKSettings.temperature": 1.0,
         "PassAtKSettings.temperature": 1.0, "pass_at_k.temperature": 1.0, "WinRateInTraining.limit": 32,
         "Scored.weight": 1.0, "Scored.probability": 1.0, "Comparison.weight": 1.0, "Comparison.probability": 1.0,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from twofold import manifest
 from twofold.cli.watch import picture
-from twofold.reports.live import Beside, Live, Tail, span, sparkline
+from twofold.reports.live import Beside, Contested, Live, Tail, span, sparkline
 
 
 def write(path: Path, *rows: dict[str, object]) -> None:
@@ -97,6 +97,43 @@ def test_the_first_prompt_is_shown_before_and_now(run: Path) -> None:
     console.print(picture(live.look(), console))
     lines = [line.split() for line in screen.getvalue().splitlines()]
     assert all(line in lines for line in (["prompt", "p"], ["before", "old"], ["step", "5", "new"]))
+
+
+def texts_of(live: Live) -> list[list[str]]:
+    screen = io.StringIO()
+    console = Console(width=80, file=screen)
+    console.print(picture(live.look(), console))
+    return [line.split() for line in screen.getvalue().splitlines()]
+
+
+def test_a_match_of_the_win_rate_has_its_opponent_and_its_verdict(run: Path) -> None:
+    write(run / "metrics.jsonl", train(0))
+    live = Live(run)
+    first = {"kind": "win_rate", "name": "a", "prompt": "p"}
+    second = {"kind": "win_rate", "step": 0, "name": "b", "prompt": "q", "completion": "x", "other": "y", "share": 0.0}
+    write(run / "samples.jsonl", {"step": 0, **first, "completion": "old", "other": "o", "share": 0.5}, second)
+    assert live.look().match == Contested("p", "old", "o", "tie", 0)
+    assert texts_of(live)[-4:] == [["win", "rate", "on", "p"], ["step", "0", "old"], ["opponent", "o"],
+                                   ["verdict", "tie"]]  # fmt: skip
+    write(run / "samples.jsonl", {"step": 5, **first, "completion": "new", "other": "o", "share": 1.0})
+    assert live.look().match == Contested("p", "new", "o", "won", 5)
+    assert texts_of(live)[-5:] == [["prompt", "p"], ["before", "old"], ["step", "5", "new"], ["opponent", "o"],
+                                   ["verdict", "won"]]  # fmt: skip
+    for share, verdict in ((0.0, "lost"), (None, "no verdict")):
+        write(run / "samples.jsonl", {"step": 6, **first, "completion": "new", "other": "o", "share": share})
+        assert getattr(live.look().match, "verdict", "") == verdict
+
+
+def test_a_match_is_shown_next_to_another_sample(run: Path) -> None:
+    write(run / "metrics.jsonl", train(0))
+    live = Live(run)
+    problem = {"kind": "exact_match", "name": "a", "prompt": "p"}
+    match = {"kind": "win_rate", "name": "a", "prompt": "q", "completion": "mine", "other": "theirs", "share": 0}
+    write(run / "samples.jsonl", {"step": 0, **problem, "completion": "old"}, {"step": 0, **match},
+          {"step": 5, **problem, "completion": "new"}, {"step": 5, **match, "share": 1})  # fmt: skip
+    assert texts_of(live)[-7:] == [["prompt", "p"], ["before", "old"], ["step", "5", "new"],
+                                   ["win", "rate", "on", "q"], ["step", "5", "mine"], ["opponent", "theirs"],
+                                   ["verdict", "won"]]  # fmt: skip
 
 
 def test_a_run_that_died_is_silent_and_one_that_goes_on_is_not(run: Path) -> None:

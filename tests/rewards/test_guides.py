@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from twofold.algorithms.gae import VALUE_MODEL
 from twofold.batch import Branch, Group, Role
 from twofold.data.steps import keep_separator
 from twofold.errors import ModelError
-from twofold.models.heads import load_reward_model
+from twofold.models.heads import load_reward_model, load_value_model
 from twofold.models.load import ModelSettings, save_policy
-from twofold.rewards.guides import RewardGuide, StepGuide
+from twofold.rewards.guides import RewardGuide, StepGuide, ValueGuide, load_guide
 
 
 def tokenizer(more: str = "") -> PreTrainedTokenizerFast:
@@ -57,6 +59,30 @@ def test_the_score_of_a_beginning_is_that_of_a_completion_that_ends_there(folder
     assert guide(PROMPT, beginnings).tolist() == pytest.approx(alone, abs=1e-5)
     with pytest.raises(ModelError, match="another vocabulary than the policy"):
         RewardGuide.load(folders[0], tokenizer("c"))
+
+
+def test_a_run_s_value_model_guides_by_what_it_expects(folders: tuple[str, str], tmp_path: Path) -> None:
+    """The value before the token that would follow; of a completion that has stopped, the one before its stop token."""
+    run = tmp_path / "ppo"
+    shutil.copytree(folders[0], run / VALUE_MODEL)
+    guide = load_guide(str(run), tokenizer())
+    assert isinstance(guide, ValueGuide)
+    beginnings = torch.tensor([[A, B], [B, STOP], [STOP, STOP]])
+    model, _ = load_value_model(ModelSettings(path=folders[0], precision="float32"))
+    groups = [Group("x", PROMPT, (Branch(torch.tensor(row), Role.DRAFT),)) for row in ([A, B, A], [B, A], [STOP, A])]
+    expected = [model.values([group])[0][0][-1].item() for group in groups]
+    assert guide(PROMPT, beginnings).tolist() == pytest.approx(expected, abs=1e-5)
+    assert len({round(value, 4) for value in expected}) == 3
+    scores = RewardGuide.load(folders[0], tokenizer())(PROMPT, beginnings)
+    assert scores[0].item() == pytest.approx(expected[0], abs=1e-5)
+    assert abs(scores[1].item() - expected[1]) > 1e-3
+    assert isinstance(load_guide(str(run / VALUE_MODEL), tokenizer()), ValueGuide)
+    assert isinstance(load_guide(folders[0], tokenizer()), RewardGuide)
+    with pytest.raises(ModelError, match="another vocabulary than the policy"):
+        load_guide(str(run), tokenizer("c"))
+    shutil.copytree(tmp_path / "base", tmp_path / "sft" / VALUE_MODEL)
+    with pytest.raises(ModelError, match="this model has no trained head"):
+        load_guide(str(tmp_path / "sft"), tokenizer())
 
 
 def test_only_complete_steps_count(folders: tuple[str, str]) -> None:

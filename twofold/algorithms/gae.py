@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from twofold.batch import Group
+from twofold.models.locate import VALUE_MODEL as VALUE_MODEL
 from twofold.objectives.advantages import gae, kl_shaped_tokens, whitened
 from twofold.settings import require, settings
 from twofold.training.column_providers import VALUE
 
-VALUE_MODEL = "value-model"
-"""Name of the value model in rounds and checkpoints, and of its folder next to `model/`."""
 POLICY = "policy"
 
 

@@ -153,14 +153,14 @@ def _check(pairs: str | None, how: BuildSettings, out: Path, progress: Progress)
 
 
 def _settings(given: Options) -> BuildSettings:
-    from twofold.config.load import from_overrides, validate
+    from twofold.cli.option_settings import settings_of
     from twofold.datagen.build import BuildSettings
 
     names = {f.name for f in fields(BuildSettings)}
-    named = {name: value for name, value in vars(given).items() if name in names and value is not None}
-    overrides = [f"{name}={json.dumps(value)}" for name, value in named.items()]
+    spelled = {name: f"--{name.replace('_', '-')}" for name in names} | {"models": "--model", "form": "--as"}
+    options = {name: (spelled[name], value) for name, value in vars(given).items() if name in names}
     cut = [] if given.max_new_tokens is None else [f"sampling.max_new_tokens={given.max_new_tokens}"]
-    return validate(BuildSettings, from_overrides([*overrides, *(given.settings or []), *cut]))
+    return settings_of(BuildSettings, [*(given.settings or []), *cut], "twofold data build", options)
 
 
 def _estimate(questions: Questions, how: BuildSettings, out: Path) -> None:

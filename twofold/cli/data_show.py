@@ -117,7 +117,8 @@ def _settings(assignments: Sequence[str]) -> tuple[_Reading, TokenizeSettings]:
 
     own = [f.name for f in fields(_Reading)]
     reading = [a for a in assignments if a.partition("=")[0].partition(".")[0] in own]
-    rows, layout = from_overrides(reading), from_overrides([a for a in assignments if a not in reading])
+    rest = [a for a in assignments if a not in reading]
+    rows, layout = (from_overrides(some, "twofold data show") for some in (reading, rest))
     check("TokenizeSettings", layout)
     from twofold.data.tokenize import TokenizeSettings  # imports torch
 

@@ -35,7 +35,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "judge": MATCHES,
     "judge_pairs": tuple(t for t in (*SAMPLED, *ANSWERS, *PUBLISHED) if t not in ("arena-hard", "mt-bench")),
     **dict.fromkeys(("temperatures", "canary", "people"), ("win-rate",)),
-    "against": ("win-rate", "alpaca-eval", "arena-hard"),
+    "against": ("win-rate", *BENCHMARKS),
     **dict.fromkeys(("reward", "best_of", "checkpoints"), ("frontier",)),
     "rubric": (*SAMPLED, JUDGE, *SCORED),
     **dict.fromkeys(("price", "max_spend", "per_minute"), (*SAMPLED, JUDGE)),

@@ -175,14 +175,14 @@ class _Draw:
 
 
 def _settings(given: Options) -> tuple[_Draw, Sampling]:
-    from twofold.config.load import from_overrides, validate
+    from twofold.cli.option_settings import settings_of
     from twofold.sampling.base import Sampling
 
     limit = given.max_new_tokens
     assignments = [*(given.settings or []), *([] if limit is None else [f"max_new_tokens={limit}"])]
     own = [a for a in assignments if a.partition("=")[0] in ("seed", "chat")]
     drawn = [a for a in assignments if a not in own]
-    return validate(_Draw, from_overrides(own)), validate(Sampling, from_overrides(drawn))
+    return settings_of(_Draw, own, "twofold sample"), settings_of(Sampling, drawn, "twofold sample")
 
 
 def _described(given: Options, sampling: Sampling) -> str:

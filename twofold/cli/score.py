@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +121,7 @@ def _refuse_missing(out: Path, scored: ScoredFile) -> None:
 
 
 def _settings(given: Options) -> ScoreSettings:
-    from twofold.config.load import from_overrides, validate
+    from twofold.cli.option_settings import settings_of
     from twofold.datagen.score import ScoreSettings
 
     if given.reward is not None:
@@ -130,12 +129,8 @@ def _settings(given: Options) -> ScoreSettings:
     if given.judge is None:
         remedy = "as --judge verifier, reward:FOLDER or llm-score:URL#NAME"
         raise RecipeError("requires a judge", where="--judge", remedy=remedy)
-    named = [
-        f"judge={json.dumps(given.judge)}",
-        f"rubric={json.dumps(given.rubric)}",
-        f"steps={json.dumps(given.steps)}",
-    ]
-    return validate(ScoreSettings, from_overrides([*named, *(given.settings or [])]))
+    options = {name: (f"--{name}", getattr(given, name)) for name in ("judge", "rubric", "steps")}
+    return settings_of(ScoreSettings, given.settings or [], "twofold score", options)
 
 
 def _show(out: Path, scored: ScoredFile) -> None:

@@ -87,11 +87,23 @@ def picture(snapshot: Snapshot, console: Console) -> RenderableType:
         first, last = (f"{curve.values[i]:.4g}" for i in (0, -1))
         curves.add_row(curve.name, sparkline(curve.values, width), first, last)
     said = [Text(f"warning: {text}", "yellow") for text in snapshot.warnings]
-    beside = snapshot.beside
     texts = table("", "")
-    if beside is not None:
-        for name, text in (("prompt", beside.prompt), ("before", beside.before), (f"step {beside.step}", beside.now)):
-            texts.add_row(name, Text(" ".join(text.split())[:LETTERS]))
+    lines = _texts(snapshot)
+    for name, text in lines:
+        texts.add_row(name, Text(" ".join(text.split())[:LETTERS]))
     remedy = [Text(f"`twofold train {snapshot.path}/resolved.yaml` resumes from its last checkpoint", "dim")]
-    shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *([texts] if beside else []), *said]
+    shown: list[RenderableType] = [head, *([curves] if snapshot.curves else []), *([texts] if lines else []), *said]
     return Group(*shown, *(remedy if snapshot.state == "silent" else []))
+
+
+def _texts(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """A sample before training and now, and a match of the win rate with its verdict, each text after its name."""
+    beside, match = snapshot.beside, snapshot.match
+    lines: list[tuple[str, str]] = []
+    if beside is not None:
+        lines += [("prompt", beside.prompt), ("before", beside.before), (f"step {beside.step}", beside.now)]
+    if match is not None:
+        if beside is None or (match.prompt, match.own) != (beside.prompt, beside.now):
+            lines += [("win rate on", match.prompt), (f"step {match.step}", match.own)]
+        lines += [("opponent", match.other), ("verdict", match.verdict)]
+    return lines

@@ -2,14 +2,15 @@
 
 The judge grades every two answers in both orders, from much better to much worse. Each verdict is a battle that is won,
 tied (½) or lost, and a strong verdict counts as three. The score is the mean of all battles. That is also the win rate
-of a Bradley–Terry model, because every battle is against the baseline.
+of a Bradley–Terry model, because every battle is against the baseline. `style_control.py` fits that model with the
+style of both answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from twofold.client.server import Endpoint, Server
 from twofold.errors import RecipeError
+from twofold.evaluation.answer_style import TokenCounter, styled
 from twofold.evaluation.benchmark_matches import (
     BenchmarkSettings,
     lengths_of,
@@ -26,10 +28,11 @@ from twofold.evaluation.benchmark_matches import (
     split_lines,
     written,
 )
-from twofold.evaluation.figures import Difference, Entry, Evaluation
+from twofold.evaluation.figures import Difference, Entry, Evaluation, Measure
 from twofold.evaluation.parts import WHOLE, Line, Part, Row
-from twofold.evaluation.players import REFERENCE
+from twofold.evaluation.players import REFERENCE, Player, parse_players
 from twofold.evaluation.published_rows import BenchmarkItem, items_of, load
+from twofold.evaluation.style_control import StyleControl, StyleScore
 from twofold.judges.base import MatchResult
 from twofold.judges.language_model import Match, ModelJudge, Rubric, refuse_pictures
 from twofold.judges.matchups import Matchup, Referee, Results
@@ -111,8 +114,9 @@ def arena_hard(models: Sequence[str], data: str, how: ArenaHardSettings) -> Eval
     """Arena-Hard's score of each player against the baseline `against`, and of each category.
 
     `models` are players (docs/evaluation.md); `data` is the published question.jsonl. Scores have a bootstrap over
-    prompts, every two players a randomization test with Holm's correction. Raises DataError for a row without an id or
-    a prompt, RecipeError for another judge than one `llm:`, ServerError for answers that are missing.
+    prompts, every two players a randomization test with Holm's correction. Where the tokens of all answers are known,
+    there are scores at equal style too. Raises DataError for a row without an id or a prompt, RecipeError for another
+    judge than one `llm:`, ServerError for answers that are missing.
     """
     return arena_hard_figures(measure_arena_hard(models, items_of(NAME, load(NAME, data).records), how, WHOLE), how)
 
@@ -128,13 +132,26 @@ def measure_arena_hard(
     if len(kinds) != 1 or kinds[0].name != PairwiseKind.name:
         what, remedy = "requires one judge that grades two answers", "write --judge llm:URL#NAME"
         raise RecipeError(what, where="--task arena-hard", remedy=remedy)
-    return measure_matches(models, items, how, part, open_grades)
+    measured, counter = measure_matches(models, items, how, part, open_grades), TokenCounter()
+    for player in dict.fromkeys(player.at(0.0) for player in parse_players(models)):
+        line, files = measured[player.name], (_file(player), _file(how.baseline))
+        measured[player.name] = replace(line, rows=styled(line.rows, items, files, counter))
+    return measured
+
+
+def _file(player: Player) -> str | None:
+    return player.model if player.kind == "file" else None
 
 
 def arena_hard_figures(measured: Mapping[str, Line], how: ArenaHardSettings) -> Evaluation:
     """Scores and tests of what was measured."""
     lines, about = split_lines(measured, how)
-    return written(NAME, Evaluation.of([_entry(name, line) for name, line in lines.items()]), about, how)
+    control = _control([line.rows for line in lines.values()])
+    if control is None:
+        how.progress.warn(f"no style-controlled score: {_why_not(lines)}")
+    else:
+        about["style_control"] = control.about()
+    return written(NAME, Evaluation.of(_entries(lines, control)), about, how)
 
 
 def open_grades(how: BenchmarkSettings, ledger: Ledger, stack: ExitStack) -> Referee:
@@ -174,26 +191,70 @@ def _result(both: tuple[str | None, str | None] | None) -> MatchResult | None:
     return MatchResult(0.5 + 0.5 * ((mean > 0.5) - (mean < 0.5)), orders)
 
 
-def _entry(name: str, line: Line) -> Entry:
-    rows = [{**row, "battles": _points(row)} for row in line.rows]
-    subsets = list(dict.fromkeys(row["subset"] for row in rows))
-    some = {x: [row for row in rows if row["subset"] == x] for x in subsets} if len(subsets) > 1 else {}
-    known = {x: own for x, own in some.items() if any(row["battles"] for row in own)}
-    about = {
-        "length": fmean(lengths_of(rows, "own")), "other_length": fmean(lengths_of(rows, "other")),
-        "subsets": {x: {"score": _battles(own).estimate().as_dict()} for x, own in known.items()},
-        "sampling": line.about["sampling"],
-    }  # fmt: skip
-    return Entry(name, {"score": _battles(rows)}, about=about, counts=_counts(rows), rows=rows)
+def _entries(lines: Mapping[str, Line], control: StyleControl | None) -> list[Entry]:
+    known = [[{**row, "battles": battles_in(row)} for row in line.rows] for line in lines.values()]
+    subsets = list(dict.fromkeys(row["subset"] for rows in known for row in rows))
+    several = [[[row for row in rows if row["subset"] == x] for rows in known] for x in subsets * (len(subsets) > 1)]
+    figures = [_measures(rows, _control(rows) if control is not None else None) for rows in several]
+    entries: list[Entry] = []
+    for player, (name, line) in enumerate(lines.items()):
+        rows = known[player]
+        about = {
+            "length": fmean(lengths_of(rows, "own")), "other_length": fmean(lengths_of(rows, "other")),
+            "subsets": {
+                x: {metric: measure.estimate().as_dict() for metric, measure in own[player].items()}
+                for x, own in zip(subsets, figures, strict=False) if own[player]
+            },
+            "sampling": line.about["sampling"],
+        }  # fmt: skip
+        entries.append(Entry(name, _measures(known, control)[player], about=about, counts=_counts(rows), rows=rows))
+    return entries
 
 
-def _points(row: Row) -> list[float]:
+def _measures(players: Sequence[Sequence[Row]], control: StyleControl | None) -> list[dict[str, Measure]]:
+    """The scores of each player; none for one without a verdict."""
+    found: list[dict[str, Measure]] = []
+    for player, rows in enumerate(players):
+        measures: dict[str, Measure] = {"score": _battles(rows)}
+        if control is not None:
+            measures["style_score"] = StyleScore(control, player, equal=False)
+            measures["equal_style_score"] = StyleScore(control, player, equal=True)
+        found.append(measures if any(battles_in(row) for row in rows) else {})
+    return found
+
+
+def _control(players: Sequence[Sequence[Row]]) -> StyleControl | None:
+    """The fit of all players with their styles; None without a style, or where it has no finite optimum."""
+    rows = [(player, row, battles_in(row)) for player, own in enumerate(players) for row in own]
+    if any(row.get(key) is None for _, row, _ in rows for key in ("style", "other_style")):
+        return None
+    if not all(any(each == player and battles for each, _, battles in rows) for player in range(len(players))):
+        return None
+    control = StyleControl(
+        len(players), [player for player, _, _ in rows], [sum(battles) for _, _, battles in rows],
+        [len(battles) for _, _, battles in rows], [row["style"] for _, row, _ in rows],
+        [row["other_style"] for _, row, _ in rows], [row["index"] for _, row, _ in rows],
+    )  # fmt: skip
+    return control if control.is_finite else None
+
+
+def _why_not(lines: Mapping[str, Line]) -> str:
+    for name, line in lines.items():
+        unknown = [row for row in line.rows if row["style"] is None or row["other_style"] is None]
+        if unknown:
+            whose = name if unknown[0]["style"] is None else "the baseline"
+            return f"the tokens of answers of {whose} are not in `metadata` of a file, and {TokenCounter().lacks}"
+    return "a style separates all wins from losses, so the fit has no finite optimum"
+
+
+def battles_in(row: Row) -> list[float]:
+    """The points of each battle of a row; none without a verdict."""
     return [] if row["share"] is None else battles_of(row["orders"])
 
 
 def _battles(rows: Sequence[Row]) -> Battles:
-    points = [sum(row["battles"]) for row in rows]
-    return Battles(points, [len(row["battles"]) for row in rows], [row["index"] for row in rows])
+    battles = [battles_in(row) for row in rows]
+    return Battles([sum(points) for points in battles], list(map(len, battles)), [row["index"] for row in rows])
 
 
 def _counts(rows: Sequence[Row]) -> dict[str, int]:

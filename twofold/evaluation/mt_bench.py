@@ -2,7 +2,7 @@
 arXiv:2306.05685).
 
 The second question follows the player's own first answer. The judge reads the conversation before the answer that it
-scores, and the reference answers if there are some.
+scores, and the reference answers if there are some. `mt_bench_pairs.py` compares with a baseline instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any
 
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.benchmark_matches import NOTE, MeanScore
+from twofold.evaluation.benchmark_matches import NOTE, BenchmarkSettings, MeanScore
 from twofold.evaluation.conversations import Conversation, conversations
 from twofold.evaluation.figures import Entry, Evaluation
 from twofold.evaluation.judging import SPEND_LINE, spend_figures
-from twofold.evaluation.matches import MatchSettings
+from twofold.evaluation.mt_bench_pairs import check_pair_judge, compared, pair_figures
 from twofold.evaluation.parts import WHOLE, Line, Part, Row
 from twofold.evaluation.player_answers import AnswerBook, Drawing, ledger_path
-from twofold.evaluation.players import REFERENCE, Player, parse_players
+from twofold.evaluation.players import REFERENCE, Player, parse_player, parse_players
 from twofold.evaluation.prompting import Prompter
 from twofold.evaluation.published_rows import MtQuestion, load, mt_questions
 from twofold.judges.base import Judge, JudgeKind, JudgeResources, Place
@@ -39,16 +39,17 @@ TURNS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class MtBenchSettings(MatchSettings):
-    """`judge` is one judge that scores. A player without a temperature has those of the categories: 0.7 for writing and
-    roleplay, 0.1 for stem and humanities, 0 for the others."""
+class MtBenchSettings(BenchmarkSettings):
+    """`judge` is one judge that scores; with a baseline `against`, one that compares. A player without a temperature
+    has those of the categories: 0.7 for writing and roleplay, 0.1 for stem and humanities, 0 for the others."""
 
     max_new_tokens: int = 1024
 
 
 @with_keywords(MtBenchSettings)
 def mt_bench(models: Sequence[str], data: str, how: MtBenchSettings) -> Evaluation:
-    """MT-Bench's mean score of each player: of the first turns, of the second ones, of both, and of each category.
+    """MT-Bench's mean score of each player: of the first turns, of the second ones, of both, and of each category. With
+    `against`, its win rate against that player.
 
     `models` are players (docs/evaluation.md); `data` is the published question.jsonl. Means have Student's interval
     over questions, every two players sign flips per mean with Holm's correction. Raises DataError for a row without two
@@ -61,6 +62,8 @@ def measure_mt_bench(
     models: Sequence[str], questions: Sequence[MtQuestion], how: MtBenchSettings, part: Part
 ) -> dict[str, Line]:
     """Both answers of each player to every question, with their scores."""
+    if how.against is not None:
+        return _measure_pairs(models, questions, how, part)
     kind, players = _judge_kind(how), parse_players(models)
     _refuse(players)
     some = part.of(questions)
@@ -72,12 +75,7 @@ def measure_mt_bench(
         kind.check(common)
         for question in questions:
             kind.refuse(question.truth(0), str(question.record.source))
-        book = _book(questions, how, ledger, resources)
-        book.check([player for player in players if player.kind != "file"])
-        models_in_order = list(dict.fromkeys(player.model for player in players))
-        told: dict[Player, list[Conversation]] = {}
-        for player in sorted(players, key=lambda player: models_in_order.index(player.model)):
-            told[player] = conversations(book, some, player)
+        told = _talks(_book(questions, how, ledger, resources), some, players)
         judge = kind.open(common, resources)
         found: dict[str, Line] = {}
         for player in players:
@@ -90,8 +88,36 @@ def measure_mt_bench(
         return found
 
 
+def _measure_pairs(
+    models: Sequence[str], questions: Sequence[MtQuestion], how: MtBenchSettings, part: Part
+) -> dict[str, Line]:
+    """Both answers of each player to every question, with the verdicts on them and the baseline's."""
+    check_pair_judge(how)
+    baseline, players = parse_player(str(how.against)), parse_players(models)
+    every = list(dict.fromkeys([*players, baseline]))
+    _refuse(every)
+    with ExitStack() as resources:
+        names = (*how.judges, *(player.name for player in every))
+        ledger = part.ledger or resources.enter_context(Ledger(ledger_path(how.out, names, resources)))
+        talks = _talks(_book(questions, how, ledger, resources), part.of(questions), every)
+        own = {player: talks[player] for player in players if player != baseline} or {baseline: talks[baseline]}
+        return compared(part.of(questions), own, (baseline, talks[baseline]), how, ledger)
+
+
+def _talks(
+    book: AnswerBook, questions: Sequence[MtQuestion], players: Sequence[Player]
+) -> dict[Player, list[Conversation]]:
+    """The conversations of all players, so that each model is loaded once."""
+    book.check([player for player in players if player.kind != "file"])
+    models_in_order = list(dict.fromkeys(player.model for player in players))
+    in_order = sorted(players, key=lambda player: models_in_order.index(player.model))
+    return {player: conversations(book, questions, player) for player in in_order}
+
+
 def mt_bench_figures(measured: Mapping[str, Line], how: MtBenchSettings) -> Evaluation:
     """Means and tests of what was measured. Raises DataError if a player has no score."""
+    if how.against is not None:
+        return pair_figures(measured, how)
     lines = dict(measured)
     spend = spend_figures(lines.pop(SPEND_LINE, None))
     missing = sum(score is None for line in lines.values() for row in line.rows for score in row["scores"])

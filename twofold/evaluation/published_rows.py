@@ -118,6 +118,15 @@ def published_answers(file: str, several: Sequence[BenchmarkItem]) -> list[str] 
     return [known[_key(item, known)] for item in several]
 
 
+def fields_of(file: str, several: Sequence[BenchmarkItem], key: str) -> dict[int, tuple[str, Any]]:
+    """Where a file's rows have a key: the row's place in the file and the value, by the index of the item."""
+    known: dict[str, tuple[str, Any]] = {}
+    for number, row in rows(file):
+        if not isinstance(row, Issue) and key in row:
+            known[_name(row)] = f"{file}:{number}", row[key]
+    return {item.index: known[item.name] for item in several if item.name in known}
+
+
 def mt_questions(records: Sequence[Record]) -> list[MtQuestion]:
     """The records of `load` with their second turns. Reference answers, for REFERENCED, are those of
     reference_answer/*.jsonl next to the file, else of the rows themselves (`reference`). Raises DataError for a

@@ -48,9 +48,9 @@ class RewardModelKind(JudgeKind):
         return drafts.open_reward(self.argument)
 
     def guide(self, tokenizer: Any) -> tuple[str, Guide]:
-        from twofold.rewards.guides import RewardGuide
+        from twofold.rewards.guides import load_guide
 
-        made = RewardGuide.load(self.argument, tokenizer)
+        made = load_guide(self.argument, tokenizer)
         return made.digest, made
 
 

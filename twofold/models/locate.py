@@ -6,6 +6,16 @@ from pathlib import Path
 
 from twofold.errors import ModelError
 
+VALUE_MODEL = "value-model"
+"""Name of a value model in rounds and checkpoints, and of its folder next to `model/`."""
+
+
+def value_model_path(name: str) -> str | None:
+    """The value model of a run directory, or of such a folder itself; None for any other name."""
+    folder = Path(name)
+    inner = folder if folder.resolve().name == VALUE_MODEL else folder / VALUE_MODEL
+    return str(inner) if (inner / "config.json").is_file() else None
+
 
 def model_path(name: str) -> str:
     """The path for `load_model`: the model in a run directory or folder, or the Hub name unchanged."""

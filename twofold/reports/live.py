@@ -35,6 +35,8 @@ CURVES = {
 WATCHED = {"step", "exact_match/n", *(key for keys in CURVES.values() for key in keys)}
 BARS = "▁▂▃▄▅▆▇█"
 MOST_TEXTS, MOST_LETTERS = 20, 2000
+VERDICTS = {1: "won", 0.5: "tie", 0: "lost"}
+"""The judge's verdict by the `share` of a match."""
 
 
 class Rows(Protocol):
@@ -121,14 +123,17 @@ class Texts:
 
 
 class BeforeAndNow:
-    """Of samples.jsonl: the first prompt with its completion at the start, and its newest one."""
+    """Of samples.jsonl: the first prompt with its completion at the start, and its newest one; and the newest match of
+    the first prompt of a win rate."""
 
     def __init__(self) -> None:
-        self.first, self.newest = dict[str, Any](), dict[str, Any]()
+        self.first, self.newest, self.played = dict[str, Any](), dict[str, Any](), dict[str, Any]()
 
     def add(self, line: Mapping[str, Any]) -> None:
         if not isinstance(line.get("completion"), str):
             return
+        if isinstance(line.get("other"), str) and self.played.get("name", line.get("name")) == line.get("name"):
+            self.played = {key: line.get(key) for key in ("name", "prompt", "completion", "other", "share", "step")}
         if not self.first:
             self.first = {key: line.get(key) for key in ("kind", "name", "prompt", "completion", "step")}
         elif all(line.get(key) == self.first[key] for key in ("kind", "name", "prompt")):
@@ -144,6 +149,15 @@ class BeforeAndNow:
         )
         return Beside(prompt, before, after, int(now["step"] or 0))
 
+    def match(self) -> Contested | None:
+        """None without a win rate."""
+        if not (played := self.played):
+            return None
+        prompt, own, other = (str(played[key])[:MOST_LETTERS] for key in ("prompt", "completion", "other"))
+        share = played["share"]
+        verdict = VERDICTS.get(share, "no verdict") if isinstance(share, int | float) else "no verdict"
+        return Contested(prompt, own, other, verdict, int(played["step"] or 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Beside:
@@ -152,6 +166,18 @@ class Beside:
     prompt: str
     before: str
     now: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """A match of a win rate in training: the policy's answer, the opponent's, and the judge's verdict for the
+    policy."""
+
+    prompt: str
+    own: str
+    other: str
+    verdict: str
     step: int
 
 
@@ -178,6 +204,7 @@ class Snapshot:
     curves: Sequence[Curve]
     warnings: Sequence[str]
     beside: Beside | None = None
+    match: Contested | None = None
 
     @property
     def name(self) -> str:
@@ -229,6 +256,7 @@ class Live:
             curves=self.metrics.rows.curves(),
             warnings=[*changed, *warned.texts, *more],
             beside=self.samples.rows.beside(),
+            match=self.samples.rows.match(),
         )
 
     def _state(self, step: int, quiet: float, pace: float | None) -> State:

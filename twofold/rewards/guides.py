@@ -18,9 +18,9 @@ from twofold.batch import Branch, Group, Role
 from twofold.data.steps import split_steps
 from twofold.data.tokenize import NOWHERE
 from twofold.errors import ModelError
-from twofold.models.heads import RewardModel
+from twofold.models.heads import RewardModel, ValueModel, load_value_model
 from twofold.models.load import ModelSettings, weights_digest
-from twofold.models.locate import model_path
+from twofold.models.locate import model_path, value_model_path
 from twofold.models.packing import Packing
 from twofold.rewards.model import ModelReward
 from twofold.rewards.steps import StepScorer
@@ -28,14 +28,13 @@ from twofold.rewards.steps import StepScorer
 
 @dataclass(frozen=True)
 class RewardGuide:
-    """The score at the last token of each beginning: of a reward model that of a text that ends there, of a value model
-    what it expects of the rest."""
+    """A reward model's score of a text that ends where each beginning does."""
 
     model: RewardModel
 
     @classmethod
     def load(cls, name: str, tokenizer: Any) -> RewardGuide:
-        """The reward or value model of a folder. Raises ModelError for one of another vocabulary than `tokenizer`'s."""
+        """The reward model of a folder. Raises ModelError for one of another vocabulary than `tokenizer`'s."""
         return cls(ModelReward.load(ModelSettings(path=model_path(name)), tokenizer, Packing()).model)
 
     @property
@@ -45,6 +44,45 @@ class RewardGuide:
     def __call__(self, prompt: Tensor, token_MN: Tensor) -> Tensor:
         (scores,) = self.model.scores([_group(prompt, token_MN)])
         return torch.tensor(scores, dtype=torch.float64, device=token_MN.device)
+
+
+@dataclass(frozen=True)
+class ValueGuide:
+    """The reward that a value model (PPO's critic) expects after each beginning. Of a completion that has stopped it is
+    what was expected before its stop token: a value model is not trained on what follows that."""
+
+    model: ValueModel
+    stop_tokens: frozenset[int]
+
+    @classmethod
+    def load(cls, path: str, tokenizer: Any) -> ValueGuide:
+        """The value model of a folder. Raises ModelError for one of another vocabulary than `tokenizer`'s, and for a
+        model without a trained head."""
+        model, loaded = load_value_model(ModelSettings(path=path))
+        if model.note:
+            remedy = "name the directory of a finished PPO run, which has its value model"
+            raise ModelError("this model has no trained head", where=path, remedy=remedy)
+        if loaded.tokenizer.get_vocab() != tokenizer.get_vocab():
+            what, remedy = "has another vocabulary than the policy, whose tokens it values", "name one of its own runs"
+            raise ModelError(what, where=path, remedy=remedy)
+        return cls(model.requires_grad_(False), loaded.stop_tokens)
+
+    @property
+    def digest(self) -> str:
+        return weights_digest(self.model.model, "value")
+
+    def __call__(self, prompt: Tensor, token_MN: Tensor) -> Tensor:
+        more_M1 = token_MN.new_full((len(token_MN), 1), min(self.stop_tokens))
+        (rows,) = self.model.values([_group(prompt, torch.cat([token_MN, more_M1], 1))])  # read before each token
+        ended = [int(token) in self.stop_tokens for token in token_MN[:, -1].cpu()]
+        values = [row[-2 if stopped else -1].item() for row, stopped in zip(rows, ended, strict=True)]
+        return torch.tensor(values, dtype=torch.float64, device=token_MN.device)
+
+
+def load_guide(name: str, tokenizer: Any) -> RewardGuide | ValueGuide:
+    """The guide of a folder: a run's value model, if it has one, else a reward model."""
+    value_model = value_model_path(name)
+    return RewardGuide.load(name, tokenizer) if value_model is None else ValueGuide.load(value_model, tokenizer)
 
 
 @dataclass(frozen=True)
