@@ -23,6 +23,7 @@ LAUNCHER = "TWOFOLD_LAUNCHER"
 ARRIVAL = timedelta(minutes=10)
 """Time within which all processes of a run must start."""
 _GLANCE = 0.1  # seconds
+_PARTING = 3.0  # seconds that a process waits for others that leave too
 _MOMENT = timedelta(seconds=10)  # for one process to print its error while the others wait
 _PROBES = 5  # probes to a silent machine, before its connection is closed
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR, netdevice(7)
@@ -86,6 +87,17 @@ def await_all(store: Any, rank: int, size: int) -> None:
             )
             raise LostProcessError(what, where="", remedy="look at the messages of its host")
         time.sleep(_GLANCE)
+
+
+def await_leaving(store: Any, rank: int, size: int) -> None:
+    """Give all processes a moment to leave too. What one of them has read another may not have, and a connection that
+    closes loses it."""
+    places = [f"twofold/left/{each}" for each in range(size)]
+    until = time.monotonic() + _PARTING
+    with suppress(RuntimeError):  # the shared store is lost
+        store.set(places[rank], "")
+        while not store.check(places) and time.monotonic() < until:
+            time.sleep(_GLANCE)
 
 
 def attempt() -> str:

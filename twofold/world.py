@@ -19,10 +19,11 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[reportPrivateImportUsage]
 from torch.distributed.rendezvous import rendezvous
 
 from twofold.errors import RecipeError, TwofoldError
-from twofold.hosts import ARRIVAL, attempt, await_all, ended_at_once, give_up_after, name_interface
+from twofold.hosts import ARRIVAL, attempt, await_all, await_leaving, ended_at_once, give_up_after, name_interface
 from twofold.settings import require, settings
 
 T = TypeVar("T")
@@ -214,6 +215,7 @@ def world() -> World:
 
 
 _here = World()
+_store: Any = None  # shared by all processes of this attempt
 
 
 def launched() -> World:
@@ -226,7 +228,7 @@ def launched() -> World:
 def join(settings: WorldSettings | None = None) -> World:
     """Join the processes that a launcher has started, if one has. Uses NCCL on GPUs, otherwise Gloo. Raises
     LostProcessError if not all of them start."""
-    global _here
+    global _here, _store
     there = replace(launched(), timeout=(settings or WorldSettings()).timeout)
     if there.size > 1 and _here.size == 1:
         gpus = torch.cuda.is_available()
@@ -239,9 +241,9 @@ def join(settings: WorldSettings | None = None) -> World:
             await_all(store, there.rank, there.size)
             backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
             # torchrun's store outlives a restart. Addresses of the last attempt must not be read in this one.
-            store = dist.PrefixStore(f"twofold/attempt/{attempt()}", store)
+            store = PrefixStore(f"twofold/attempt/{attempt()}", store)
             dist.init_process_group(backend, store=store, rank=there.rank, world_size=there.size, timeout=_PATIENCE)
-        _here = there
+        _here, _store = there, store
         _watch()
         atexit.register(leave)
     return _here
@@ -257,6 +259,7 @@ def leave() -> None:
     """Leave the other processes."""
     global _here
     if _here.size > 1:
+        await_leaving(_store, _here.rank, _here.size)
         _here = World()
         mesh_of.cache_clear()
         with suppress(Exception):  # a group whose other members have ended

@@ -42,7 +42,7 @@ def draw(cells: Cells, path: Path) -> Path:
         raise ValueError("no method was screened: run --split development")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.4))
-        colors = plt.get_cmap("tab20").colors
+        colors = [plt.get_cmap("tab20")(number) for number in range(20)]
         for number, (method, points) in enumerate(lines.items()):
             color = colors[number % len(colors)]
             heavy = method.startswith("PDPO") or method == "DPO"

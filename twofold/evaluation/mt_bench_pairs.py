@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twofold.errors import RecipeError
 from twofold.evaluation.benchmark_matches import (
@@ -24,7 +24,7 @@ from twofold.evaluation.benchmark_matches import (
 from twofold.evaluation.conversations import Conversation
 from twofold.evaluation.figures import Entry, Evaluation
 from twofold.evaluation.judging import spend_line
-from twofold.evaluation.matches import as_row, open_judge
+from twofold.evaluation.matches import MatchSettings, as_row, open_judge
 from twofold.evaluation.parts import Line, Row
 from twofold.evaluation.players import Player
 from twofold.evaluation.published_rows import MtQuestion
@@ -33,14 +33,11 @@ from twofold.judges.registry import WIN_RATE, parse_judge
 from twofold.ledger import Ledger
 from twofold.records import Completion, Message, shown, turns_of
 
-if TYPE_CHECKING:
-    from twofold.evaluation.mt_bench import MtBenchSettings
-
 SECOND = "The first question:\n{}\n\nThe second question:\n{}\n\nJudge which answer to the second question is better."
 """The request of a second turn; each answer is the conversation after the first question."""
 
 
-def check_pair_judge(how: MtBenchSettings) -> None:
+def check_pair_judge(how: MatchSettings) -> None:
     """Raises RecipeError for another judge than one that compares."""
     kinds = [parse_judge(name, WIN_RATE) for name in how.judges]
     if len(kinds) != 1 or kinds[0].gives != "shares":
@@ -50,7 +47,7 @@ def check_pair_judge(how: MtBenchSettings) -> None:
 
 def compared(
     questions: Sequence[MtQuestion], talks: Mapping[Player, Sequence[Conversation]],
-    other: tuple[Player, Sequence[Conversation]], how: MtBenchSettings, ledger: Ledger,
+    other: tuple[Player, Sequence[Conversation]], how: MatchSettings, ledger: Ledger,
 ) -> dict[str, Line]:  # fmt: skip
     """The verdicts on both turns of every player in `talks` against the `other`, a line for each."""
     baseline, theirs = other
@@ -65,7 +62,7 @@ def compared(
         return found | spend_line(referee)
 
 
-def pair_figures(measured: Mapping[str, Line], how: MtBenchSettings) -> Evaluation:
+def pair_figures(measured: Mapping[str, Line], how: MatchSettings) -> Evaluation:
     """Win rates and tests of what was measured. Raises DataError if a player has no verdict."""
     lines, about = split_lines(measured, how)
     return written("mt-bench", Evaluation.of([_entry(name, line) for name, line in lines.items()]), about, how)
@@ -73,7 +70,7 @@ def pair_figures(measured: Mapping[str, Line], how: MtBenchSettings) -> Evaluati
 
 def _judged(
     player: Player, questions: Sequence[MtQuestion],
-    talks: tuple[Sequence[Conversation], Sequence[Conversation]], referee: Referee, how: MtBenchSettings,
+    talks: tuple[Sequence[Conversation], Sequence[Conversation]], referee: Referee, how: MatchSettings,
 ) -> list[Row]:  # fmt: skip
     """A row for each question and turn."""
     places = [(question, *both, turn) for question, *both in zip(questions, *talks, strict=True) for turn in (0, 1)]
