@@ -13,6 +13,7 @@ from typing import Any
 
 from twofold.errors import RecipeError
 from twofold.evaluation.benchmark_matches import (
+    BenchmarkSettings,
     MeanScore,
     counts_of,
     lengths_of,
@@ -24,7 +25,7 @@ from twofold.evaluation.benchmark_matches import (
 from twofold.evaluation.conversations import Conversation
 from twofold.evaluation.figures import Entry, Evaluation
 from twofold.evaluation.judging import spend_line
-from twofold.evaluation.matches import MatchSettings, as_row, open_judge
+from twofold.evaluation.matches import as_row, open_judge
 from twofold.evaluation.parts import Line, Row
 from twofold.evaluation.players import Player
 from twofold.evaluation.published_rows import MtQuestion
@@ -37,7 +38,7 @@ SECOND = "The first question:\n{}\n\nThe second question:\n{}\n\nJudge which ans
 """The request of a second turn; each answer is the conversation after the first question."""
 
 
-def check_pair_judge(how: MatchSettings) -> None:
+def check_pair_judge(how: BenchmarkSettings) -> None:
     """Raises RecipeError for another judge than one that compares."""
     kinds = [parse_judge(name, WIN_RATE) for name in how.judges]
     if len(kinds) != 1 or kinds[0].gives != "shares":
@@ -47,7 +48,7 @@ def check_pair_judge(how: MatchSettings) -> None:
 
 def compared(
     questions: Sequence[MtQuestion], talks: Mapping[Player, Sequence[Conversation]],
-    other: tuple[Player, Sequence[Conversation]], how: MatchSettings, ledger: Ledger,
+    other: tuple[Player, Sequence[Conversation]], how: BenchmarkSettings, ledger: Ledger,
 ) -> dict[str, Line]:  # fmt: skip
     """The verdicts on both turns of every player in `talks` against the `other`, a line for each."""
     baseline, theirs = other
@@ -62,7 +63,7 @@ def compared(
         return found | spend_line(referee)
 
 
-def pair_figures(measured: Mapping[str, Line], how: MatchSettings) -> Evaluation:
+def pair_figures(measured: Mapping[str, Line], how: BenchmarkSettings) -> Evaluation:
     """Win rates and tests of what was measured. Raises DataError if a player has no verdict."""
     lines, about = split_lines(measured, how)
     return written("mt-bench", Evaluation.of([_entry(name, line) for name, line in lines.items()]), about, how)
@@ -70,7 +71,7 @@ def pair_figures(measured: Mapping[str, Line], how: MatchSettings) -> Evaluation
 
 def _judged(
     player: Player, questions: Sequence[MtQuestion],
-    talks: tuple[Sequence[Conversation], Sequence[Conversation]], referee: Referee, how: MatchSettings,
+    talks: tuple[Sequence[Conversation], Sequence[Conversation]], referee: Referee, how: BenchmarkSettings,
 ) -> list[Row]:  # fmt: skip
     """A row for each question and turn."""
     places = [(question, *both, turn) for question, *both in zip(questions, *talks, strict=True) for turn in (0, 1)]
