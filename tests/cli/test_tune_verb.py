@@ -166,6 +166,17 @@ def test_a_dry_run_lists_trials_with_their_cost_and_runs_none(twofold: Verb, fil
     assert not (files / "tune").exists()
 
 
+def test_a_signal_ends_a_dry_run_at_once(twofold: Verb, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("twofold.runs.tuning.probe.train_recipe", interrupted)
+    answer = twofold("tune", files / "tune.yaml", "--dry-run", "recipes=[recipe.yaml]")
+    assert (answer.code, answer.out) == (143, "")
+    assert answer.err.splitlines()[-1] == "stopped"
+
+
 @pytest.mark.slow
 def test_the_run_of_a_winner_has_the_bytes_of_its_recipe(twofold: Verb, files: Path) -> None:
     out = files / "tune"

@@ -82,14 +82,15 @@ def tune(given: Options) -> None:
     try:
         with RichProgress() as progress, stop:
             quiet = Quiet(progress)
-            plan = make_plan(settings, grids, quiet)
-            if given.dry:
-                return _show_plan(plan, quiet)
+            with stop.droppable():
+                plan = make_plan(settings, grids, quiet)
+                if given.dry:
+                    return _show_plan(plan, quiet)
             with _others(given, out, progress):
                 command = shlex.join(["twofold", "tune", str(given.file), *(given.settings or [])])
                 done = _search(Search(plan, progress, quiet, stop, _shard(given)), command)
     except Stopped:
-        errors().print("stopped and saved; the same command resumes")
+        errors().print("stopped" if given.dry else "stopped and saved; the same command resumes")
         raise typer.Exit(stop.exit_code) from None
     if done is not None:
         _show(*done, out)
