@@ -63,6 +63,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (PDPO, {"gamma": -0.1}, "gamma must be ≥ 0"),
     (PDPO, {"samples": 0}, "prompts and samples"),
     (PDPO, {"warmup": -0.1}, "warmup must be"),
+    (PDPO, {"turns": (-1, 1)}, "both turns must be"),
     (ValueModelSettings, {"discount": 1.01}, "discount"),
     (ValueModelSettings, {"gae_lambda": -0.1}, "gae_lambda"),
     (ValueModelSettings, {"clip": -0.2}, "clip must be > 0"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from twofold.evaluation.benchmark_matches import (
     NOTE,
     BenchmarkSettings,
     MeanScore,
+    _put_published,
     counts_of,
     lengths_of,
     share_of,
@@ -23,6 +26,8 @@ from twofold.evaluation.benchmark_matches import (
 from twofold.evaluation.figures import Evaluation
 from twofold.evaluation.judging import SPEND_LINE
 from twofold.evaluation.parts import Line
+from twofold.evaluation.players import parse_players
+from twofold.records import Candidate
 from twofold.statistics import bootstrap_ratio, mean_by_cluster, sign_flips
 
 
@@ -133,3 +138,16 @@ def test_the_baseline_is_greedy_and_may_be_of_the_rows(tmp_path: Path) -> None:
     assert settings(against=str(tmp_path)).baseline.temperature == 0.0
     own = settings(against=f"{tmp_path}@temperature:0.5").baseline
     assert (own.kind, own.model, own.temperature) == ("model", str(tmp_path), 0.5)
+
+
+def test_answers_of_a_published_file_have_its_name_and_the_start_of_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "answers.json"
+    path.write_text("published")
+    monkeypatch.setattr("twofold.evaluation.benchmark_matches.published_answers", lambda model, items: ["a", "b"])
+    put: dict[str, Any] = {}
+    book: Any = SimpleNamespace(put=lambda player, answers: put.update({player.model: answers}))
+    _put_published(book, parse_players([str(path)]), [])
+    origin = {"file": str(path), "weights": sha256(b"published").hexdigest()[:12]}
+    assert put == {str(path): [[Candidate(text, origin)] for text in ("a", "b")]}

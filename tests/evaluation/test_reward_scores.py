@@ -86,6 +86,9 @@ class Judging:
     def help(self) -> str:
         return "the score"
 
+    def refuse(self, truth: str | None, where: str) -> None:
+        assert truth is None
+
     def open(self, resources: Any, stack: Any) -> Any:
         self.opened.append(resources)
         return self
@@ -126,6 +129,14 @@ def test_a_row_without_a_verdict_is_named(given: list[Any], what: str, where: st
     with pytest.raises(DataError, match=what) as refused:
         judged(Judging(*given), 3, tmp_path)
     assert refused.value.where == where
+
+
+def test_every_judge_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {"k:a": Judging([1.0, 2.0]), "k:b": Judging([3.0, 4.0])}
+    monkeypatch.setattr("twofold.evaluation.reward_scores.is_judge", kinds.__contains__)
+    monkeypatch.setattr("twofold.evaluation.reward_scores.parse_judge", lambda name, place: kinds[name])
+    found = measure_scores(["k:a", "k:b", "k:a"], scored(1), ScoreSettings(out=tmp_path), WHOLE)
+    assert {name: line.rows[0]["scores"] for name, line in found.items()} == {"k:a": [1.0, 2.0], "k:b": [3.0, 4.0]}
 
 
 def test_rows_without_a_verdict_are_counted_by_batch(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def test_the_page_of_two_runs_says_what_happened(make_run: Make, tmp_path: Path)
         assert said in text
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, 12_000), (2, 12_000), (3, 8_000)])
+def test_long_recipes_are_cut_to_their_share_of_the_page(
+    make_run: Make, tmp_path: Path, count: int, shown: int
+) -> None:
+    runs = [make_run(f"run {number}") for number in range(count)]
+    (runs[0] / "resolved.yaml").write_text("# " + "é" * 30_000, encoding="utf-8")
+    text = write_report(runs, tmp_path / "page.html").read_text(encoding="utf-8")
+    longest = max(map(len, re.findall("é+", text)))
+    assert shown - 50 < longest <= shown
+
+
 def test_runs_that_differ_in_their_seed_are_one_method(make_run: Make, tmp_path: Path) -> None:
     solved = ((10, 28), (10, 30), (10, 32))
     runs = [make_run(f"PDPO {i}", solved=s, extra={"gap": 0.1}, seed=i) for i, s in enumerate(solved)]

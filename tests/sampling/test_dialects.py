@@ -18,7 +18,7 @@ from support.openai_stub import Engine
 from twofold.client.http import HttpClient, RetryableError, RetrySettings
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.sampling.base import Sampling, ServerSettings
-from twofold.sampling.dialects import VLLM, AdapterSGLang, ServerCompletion, SGLang, WholeVLLM
+from twofold.sampling.dialects import VLLM, AdapterSGLang, ServerCompletion, SGLang, WholeVLLM, read_object
 from twofold.sampling.servers import Drawn, ServerSampler, request_seed
 
 HOW: dict[str, Any] = {
@@ -68,6 +68,13 @@ def vllm(tokens: list[Any], logp: list[float], reason: str = "stop", model: str 
 def sglang(reason: str = "stop") -> dict[str, Any]:
     meta = {"output_token_logprobs": [[-1, 7, None], [-0.5, 5, None]], "weight_version": 3}
     return {"output_ids": [7, 5], "meta_info": {**meta, "finish_reason": {"type": reason}}}
+
+
+@pytest.mark.parametrize(("letter", "what"), [("<", "is not JSON"), ("1", "is not a JSON object")])
+def test_of_an_unreadable_reply_the_first_2000_characters_are_stored(letter: str, what: str) -> None:
+    with pytest.raises(RetryableError, match=what) as refused:
+        read_object(letter * 2_500)
+    assert refused.value.raw == letter * 2_000
 
 
 def test_what_each_says_is_read() -> None:

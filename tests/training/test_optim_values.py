@@ -30,7 +30,7 @@ from twofold.training.optim import (
         (AdamW(), (3, 5), False, 2 * 15 * 4 + 4),
         (AdamW8bit(), (4095,), False, 2 * 4095 * 4), (AdamW8bit(), (64, 64), False, 2 * 4096),
         (Adafactor(), (3, 5), False, 8 * 4 + 4), (Adafactor(), (2, 3, 5), False, 16 * 4 + 4),
-        (Adafactor(), (5,), False, 5 * 4 + 4),
+        (Adafactor(), (5,), False, 5 * 4 + 4), (Adafactor(), (), False, 1 * 4 + 4),
         (RMSprop(), (3, 5), False, 15 * 4 + 4), (SGD(learning_rate=1.0), (3, 5), False, 15 * 4),
         (SGD(learning_rate=1.0, momentum=0.0), (3, 5), False, 0),
         (Muon(), (3, 5), False, 15 * 4), (Muon(), (3, 5), True, 2 * 15 * 4), (Muon(), (5,), False, 2 * 5 * 4),
