@@ -43,6 +43,13 @@ def expected_gradient(objective: PDPOGenerator, theta: Tensor, samples: int = 1)
     return torch.autograd.grad(whole, theta)[0]
 
 
+def scored(objective: PDPOGenerator, y: int) -> float:
+    """The loss of draft `y` at `START`."""
+    d = float(logratios(START)[TRUTH])
+    batch = Batch.of([group("0", branch(Role.DRAFT, REF[y : y + 1], {"truth_logratio": d, "truth_length": 1.0}))])
+    return float(total(objective(Outputs(START.log_softmax(0)[[y]]), batch), batch))
+
+
 def logratios(theta: Tensor) -> Tensor:
     return theta.log_softmax(0) - REF
 
@@ -52,6 +59,14 @@ def stepped(objective: PDPOGenerator, theta: Tensor, *, samples: int = 1, rate: 
     for _ in range(steps):
         theta = theta - rate * expected_gradient(objective, theta, samples)
     return theta
+
+
+def test_the_expected_gap_is_the_reference_answers_lead_over_the_kl() -> None:
+    pi_Y, d_Y = START.softmax(0), logratios(START)
+    gap_Y = [scored(PDPOGenerator(beta=BETA, form="unhinged"), y) for y in range(5)]  # the unhinged loss is the gap
+    kl = (pi_Y * d_Y).sum()
+    assert float((pi_Y * torch.tensor(gap_Y, dtype=torch.float64)).sum()) == pytest.approx(float(BETA * (d_Y[0] - kl)))
+    assert kl > 0.05
 
 
 @pytest.mark.parametrize("samples", [2, 3])
