@@ -87,7 +87,7 @@ def test_shards_are_built_and_merged(
         (("--judge", "llm:localhost:8000"), "names no server and model"),
         (("--as", "piars"), "pairs"),
         (("samplig.temperature=1",), "sampling"),
-        (("--samples", "0"), "`samples=0`: samples: must be from 1 to 1000000"),
+        (("--samples", "0"), "--samples: samples: must be from 1 to 1000000"),
     ],
 )
 def test_a_mistake_is_one_message(twofold: Run, tasks: Path, tmp_path: Path, options: Any, told: str) -> None:

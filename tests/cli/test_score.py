@@ -84,6 +84,9 @@ def test_answers_in_no_order_and_labelled_ones(twofold: Run, tmp_path: Path) -> 
     out = tmp_path / "out.jsonl"
     assert twofold("score", file, "--judge", "verifier", "--out", out).code == 0
     assert written(out)[0]["reward_scores"] == [0.0, 1.0]
+    rows = [{"prompt": "p", "completion": f"#### {n}", "answer": "#### 2"} for n in (1, 2)]
+    assert twofold("score", lines(tmp_path / "one.jsonl", *rows), "--judge", "verifier", "--out", out).code == 0
+    assert [r["score"] for r in written(out)] == [0.0, 1.0]
     told = [{"prompt": "p", "completion": f"#### {n}", "label": n == 2, "answer": "#### 2"} for n in (1, 2, 3)]
     answer = twofold("score", lines(tmp_path / "labels.jsonl", *told), "--judge", "verifier", "--out", out)
     assert [r["score"] for r in written(out)] == [0.0, 1.0, 0.0]

@@ -374,8 +374,9 @@ def test_columns_choose_among_the_shapes_that_fit(write: Write) -> None:
     known = Reading(path, ignore=("summary",))
     task_map = {"prompt": "prompt", "answer": "answer"}
     pair, task = read(known).records[0], read(replace(known, columns=task_map)).records[0]
-    (demonstration,) = read(path, columns={"prompt": "prompt", "completion": "summary"}).records
-    assert [type(r) for r in (pair, task, demonstration)] == [Pair, Task, Demonstration]
+    (checked,) = read(path, columns={"prompt": "prompt", "completion": "summary"}).records
+    assert [type(r) for r in (pair, task)] == [Pair, Task]
+    assert (checked.answer, checked.completion) == ("2", "two")
     (request,) = read(write("messages.jsonl", {"messages": turns("a")}), columns={"prompt": "messages"}).records
     assert request == Request((Message("user", "a"),), request.source)
     assert {"history", "system", "tools", "scores"} <= set(FIELDS)

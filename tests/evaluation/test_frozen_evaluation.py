@@ -58,6 +58,9 @@ def test_numbers_that_nobody_names_are_these() -> None:
 
 def test_constants_are_these() -> None:
     assert constants(evaluation) == {
+        "style_control.RESAMPLES": 1000, "style_control.PARTS": 2**21, "style_control.STEPS": 150,
+        "style_control.NEAR": 1e-11, "style_control.FAR": 1.0, "style_control.RIDGE": 1e-12,
+        "style_control.MOST": 15.0,
         "arena_hard.STRONG": 3, "arena_hard.RESAMPLES": 2000, "arena_hard.SWAPS": 10000,
         "arena_hard.JUDGE_TOKENS": 4096, "contest.SHARES": {"wins": 1.0, "ties": 0.5, "losses": 0.0},
         "conversations.HEATS": {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1},

@@ -248,9 +248,9 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
 
 
 def test_the_plan_adds_up_what_cells_cost() -> None:
-    """An hour a training: 14 for the steps, 28 to tune, 14 to screen, 20 for four finalists with five seeds."""
+    """An hour a training: 17 for the steps, 34 to tune, 17 to screen, 20 for four finalists with five seeds."""
     cells = by_method([made("DPO", 1, [0.0, 0.0, 0.0, 1.0])], "t")
-    assert plan_table(cells)[-1] == ("all", str(14 + 56 + 14 + 20), "76.0")
+    assert plan_table(cells)[-1] == ("all", str(17 + 68 + 17 + 20), "88.0")
     assert plan_table({})[1][0] == "no method has been run yet"
 
 

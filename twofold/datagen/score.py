@@ -160,7 +160,7 @@ def entries_of(reading: Reading) -> list[Entry]:
 
 
 def _entry(record: Record, truth: Any) -> Entry:
-    answer = truth if isinstance(truth, str) and not isinstance(record, Task) else None
+    answer = truth if isinstance(truth, str) and not _is_bare(record) else None
     origin = {"row": record.source.row}
     steps = record.steps if isinstance(record, Steps) else ()
     several = tuple(Candidate(told, {**origin, "field": name}, steps=steps) for name, told in completion_fields(record))
@@ -178,7 +178,12 @@ def _entry(record: Record, truth: Any) -> Entry:
         case Steps():
             return Entry(question, (SINGLE,), labels=record.labels)
         case _:
-            return Entry(question, (SINGLE,), task=isinstance(record, Task))
+            return Entry(question, (SINGLE,), task=_is_bare(record))
+
+
+def _is_bare(record: Record) -> bool:
+    """Whether it is a problem whose only answer is what a verifier would check."""
+    return isinstance(record, Task) and record.completion is None
 
 
 def _counting(entry: Entry, record: Pair | Ranking) -> Entry:

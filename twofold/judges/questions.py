@@ -122,11 +122,11 @@ def _question(row: Row, source: Source, whole: bool) -> Question | None:
 def _of(record: Record, row: Row) -> Question:
     """A record's answers, in the row's order: which of them it prefers does not reach the judge."""
     match record:
-        case Task():
+        case Task(completion=None):
             return Question(record.prompt, record.source, record.answer)
         case Request():
             return Question(record.prompt, record.source)
-        case Pair() | Ranking() | Demonstration() | Labelled() | Steps():
+        case Pair() | Ranking() | Demonstration() | Labelled() | Steps() | Task():
             known = completion_fields(replace(record, gold=None) if isinstance(record, Pair) else record)
     return Question(record.prompt, record.source, _truth(row), _known([told for _, told in known], row, record.source))
 

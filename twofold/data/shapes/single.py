@@ -135,7 +135,12 @@ def _class(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label"), _labelled, ("system", "tools")),)
-CHECKED = (Shape("prompt + completion + answer", ("prompt", "completion", "answer"), _checked, ("system", "tools")),)
+CHECKED = (
+    Shape(
+        "prompt + completion + answer", ("prompt", "completion", "answer"), _checked, ("system", "tools"),
+        fits=lambda row: isinstance(row["answer"], str),
+    ),
+)  # fmt: skip
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
 TASKS = tuple(
     Shape(f"{asked} + answer", (asked, "answer"), partial(_task, asked=asked), ("system", "tools"), fits=_no_answers)
