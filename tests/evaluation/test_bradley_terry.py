@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from twofold.evaluation import bradley_terry as module
 from twofold.evaluation.bradley_terry import Match, bradley_terry
 
 
@@ -69,3 +70,14 @@ def test_groups_that_never_meet_have_scores_of_their_own() -> None:
     assert not found.is_connected
     values = [e.value for e in found.estimates]
     assert (values[0] + values[3], values[1] + values[2], values[4]) == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("held", [8, 16, 1000])
+def test_as_many_resamples_as_asked_for_in_blocks_of_any_size(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws, whatever the size of a block."""
+    won_PX = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    whole = module._drawn(won_PX, 2, np.random.default_rng(0), 7)
+    monkeypatch.setattr(module, "HELD", held)
+    found = module._drawn(won_PX, 2, np.random.default_rng(0), 7)
+    assert found.shape == (7, 2)
+    np.testing.assert_allclose(found, whole, rtol=1e-12)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.instruction_following import instruction_following
+from twofold.evaluation.instruction_following import _entry, instruction_following
 from twofold.rewards.ifeval import NEEDS
 from twofold.statistics import wilson
 
@@ -64,3 +64,9 @@ def test_mistakes_are_named_before_a_model_is_opened(tmp_path: Path) -> None:
     assert error.value.where == f"{tmp_path}/rows.jsonl:1"
     with pytest.raises(RecipeError, match="no meaning here"):
         instruction_following(["reference"], file('[{"kind": "punctuation:no_comma"}]'))
+
+
+def test_cut_answers_are_counted() -> None:
+    verdicts = {"strict": [True], "loose": [True], "instructions": [{"kind": "punctuation:no_comma"}]}
+    rows = [{"prompt": str(n), "truncated": n > 0, **verdicts} for n in range(3)]
+    assert _entry("m", rows, {}).counts == {"truncated": 2}

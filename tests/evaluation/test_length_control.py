@@ -117,3 +117,14 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, change:
     with pytest.raises(DataError, match=message):
         gamed_rows(str(tmp_path / "data.json"))
     assert gamed_rows(str(tmp_path / "elsewhere" / "data.json")) is None
+
+
+def test_only_instructions_that_were_never_drawn_have_no_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One instruction drawn once has a rate; none drawn has none."""
+    monkeypatch.setattr(length_control, "_has_liblinear", lambda: False)
+    one = control(CASES[0], tmp_path)
+    many = len(one.shares)
+    counts = np.stack([np.eye(many)[0], np.zeros(many), np.ones(many)])
+    found = one._refitted(3, lambda a, b: counts[a:b])
+    assert np.isfinite(found).tolist() == [True, False, True]
+    assert 0 < found[0] < 1

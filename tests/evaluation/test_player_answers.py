@@ -13,13 +13,13 @@ import pytest
 
 from twofold.errors import DataError, RecipeError, ServerError
 from twofold.evaluation.parts import WHOLE
-from twofold.evaluation.player_answers import AnswerBook, Drawing, ledger_path, questions_for
+from twofold.evaluation.player_answers import AnswerBook, Drawing, _answer_only, ledger_path, questions_for
 from twofold.evaluation.players import REFERENCE, Player
 from twofold.evaluation.prompting import Prompter
 from twofold.evaluation.win_rate import WinRateSettings, measure_win_rate
 from twofold.judges.questions import Question
 from twofold.ledger import Ledger
-from twofold.records import Candidate, Pair, Request, Source, Task
+from twofold.records import Candidate, Message, Pair, Request, Source, Task
 
 ROWS = [
     Task("four", "#### 4", Source("t.jsonl", 1)), Pair("la", "do", "re", Source("t.jsonl", 2)),
@@ -173,3 +173,8 @@ def test_what_is_missing_is_counted(book: Book, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ServerError, match="scores of 1 prompt are missing") as unrated:
         rated.of(Player(model="m", best_of=2, reward="reward:r", temperature=1.0))
     assert unrated.value.where == "reward:r"
+
+
+def test_an_answer_alone_has_no_reasoning() -> None:
+    thought = Message("assistant", "4", json.dumps({"reasoning_content": "2 + 2"}))
+    assert _answer_only(Candidate((thought,), {"row": 1}, True)) == Candidate("4", {"row": 1}, True)

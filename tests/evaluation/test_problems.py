@@ -10,7 +10,7 @@ import pytest
 
 from support.heard import Heard
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.problems import PromptSettings, each_model
+from twofold.evaluation.problems import PromptSettings, each_model, in_order
 from twofold.evaluation.prompting import PRESETS, Prompting, drawn
 from twofold.records import Message, Source, Task
 from twofold.sampling.base import Sampler, Sampling
@@ -118,3 +118,8 @@ def test_of_a_folder_the_examples_are_those_to_train_on(simple: str, tmp_path: P
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": word, "answer": "1"}) + "\n")
     (example,) = prompting(simple, shots=1, examples=str(tmp_path)).examples
     assert example.prompt == "one"
+
+
+def test_lines_are_in_the_order_of_their_players_and_further_lines_before_the_second() -> None:
+    assert [*in_order(["a", "b"], {"b": 1, "a": 2, "more": 3})] == ["a", "more", "b"]
+    assert [*in_order(["a", "b"], {"b": 1, "a": 2})] == ["a", "b"]

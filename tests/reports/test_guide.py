@@ -71,6 +71,9 @@ def test_data_without_errors_are_shown_and_trained_on() -> None:
 def test_the_next_seed_is_one_more(seed: dict[str, object], again: int) -> None:
     run = replace(DONE, settings={**DONE.settings, "seed": 0} | seed)
     assert commands(run)[-2][-2:] == [f"seed={again}", f"run=runs/a b-seed-{again}"]
+    if not seed:
+        unnamed = {name: value for name, value in DONE.settings.items() if name != "seed"}
+        assert commands(replace(DONE, settings=unnamed))[-2][-2] == "seed=1"
 
 
 def test_explanations_use_held_out_pairs_where_there_are_any() -> None:

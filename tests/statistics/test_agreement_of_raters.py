@@ -76,3 +76,19 @@ def test_the_intervals_contain_the_value_of_many_items_as_often_as_they_say() ->
         for place, found in enumerate((fleiss_kappa(rows), krippendorffs_alpha(some))):
             within[place] += found.low <= 0.36 <= found.high
     assert min(within) >= 370
+
+
+def test_the_interval_over_clusters_is_the_jackknife_of_kappas_without_one() -> None:
+    """Student's quantile of 3 degrees of freedom times √((m − 1)/m · Σ (κ₋ᵢ − mean)²)."""
+    a = [1, 1, 0, 0, 1, 0, 1, 0, 1, 1, 0, 0]
+    b = [1, 0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1]
+    clusters = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    without = [
+        cohens_kappa(*([x for x, c in zip(side, clusters, strict=True) if c != out] for side in (a, b))).value
+        for out in range(4)
+    ]
+    error = math.sqrt(3 / 4 * sum((k - np.mean(without)) ** 2 for k in without))
+    found = cohens_kappa(a, b, clusters=clusters)
+    half = 3.182446305 * error
+    assert (found.low, found.high) == pytest.approx((found.value - half, min(1.0, found.value + half)), abs=1e-8)
+    assert half < 1
