@@ -15,7 +15,7 @@ JUDGE = "the judge"
 DRAFTED = "the drafted prompts"
 """Replaced by the file of prompts that gated forms draft for."""
 RATE = "optimizer.learning_rate"
-RATES = (1e-4, 3e-4)
+RATES = (3e-4, 1e-3)
 GAMMA = 0.3
 
 
@@ -95,7 +95,7 @@ def _online(name: str, judge: str, reads: Literal["problems", "truths"], **algor
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("preferred-FT", {"objective": {"kind": "sft"}}, values=(), rates=(3e-5, 1e-4, 3e-4, 1e-3)),
+        Method("preferred-FT", {"objective": {"kind": "sft"}}, values=(), rates=(1e-4, 3e-4, 1e-3, 3e-3)),
         _offline("DPO", "dpo"),
         _offline("DPO + NLL", "dpo", nll=1.0),
         _offline("IPO", "ipo", "objective.tau"),

@@ -9,9 +9,11 @@ from typing import Any
 import yaml
 
 from experiments.harness.files import read_json, read_rows, write_rows
+from experiments.pretrained import ledger
 from experiments.pretrained.cells import Bench, Cell
 from experiments.pretrained.methods import METHODS, Point
 from experiments.pretrained.protocol import DEVELOPMENT_SEED
+from experiments.pretrained.table import by_method
 from twofold.runs.tuning.grid import slug
 
 CONFIRMED = 3
@@ -32,7 +34,7 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
         method = METHODS[name]
         cell = Cell(name, method.grid[0], DEVELOPMENT_SEED, "development")
         sections = bench.sections(method, cell.point, DEVELOPMENT_SEED)
-        steps[name] = max(1, bench.result(cell)["steps"])
+        steps[name] = max(1, steps_of(bench, name) or bench.result(cell)["steps"])
         sections["training"] = {**sections["training"], "steps": steps[name]}
         del sections["run"]
         path = folder / f"{slug(name)}.yaml"
@@ -57,6 +59,12 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
     path = folder / "tune.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path
+
+
+def steps_of(bench: Bench, name: str) -> int | None:
+    """The steps of a budget, of any development cell of the method: they hardly depend on the point."""
+    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, "development")
+    return next((reply["steps"] for reply in cells.get(name, {}).values()), None)
 
 
 def tuned(bench: Bench) -> Mapping[str, Point]:

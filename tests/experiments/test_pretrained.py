@@ -33,7 +33,7 @@ from experiments.pretrained.table import (
     values_table,
 )
 from experiments.pretrained.tasks import rows_of
-from experiments.pretrained.tuning import point_of, tuned, write_tune
+from experiments.pretrained.tuning import point_of, steps_of, tuned, write_tune
 from support.word_chain import letter_chain
 from twofold.errors import DataError
 from twofold.progress import Silent
@@ -196,12 +196,14 @@ def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tm
 def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Bench) -> None:
     settings, grids = read_tune_file(write_tune(bench, ["DPO"]))
     assert settings.evaluate.judge == "verifier:instructions"
-    assert [point.values[RATE] for point in grids[0].points] == [1e-4, 1e-4, 3e-4, 3e-4]
+    assert [point.values[RATE] for point in grids[0].points] == [3e-4, 3e-4, 1e-3, 1e-3]
+    assert steps_of(bench, "KTO") is None
     steps = bench.result(Cell("DPO", METHODS["DPO"].grid[0], 100, "development"))["steps"]
     assert yaml.safe_load((bench.here / "tune" / "dpo.yaml").read_text())["training"]["steps"] == steps
     assert settings.budget.steps == 4 * steps
     assert point_of(bench, "DPO") == METHODS["DPO"].grid[0]
-    won = {RATE: 3e-4, "objective.beta": 0.2}
+    assert steps_of(bench, "DPO") == steps
+    won = {RATE: 1e-3, "objective.beta": 0.2}
     method = {"name": "DPO", "winner": 3, "trials": [{"number": 3, "values": won}]}
     (bench.here / "tune" / "out").mkdir()
     (bench.here / "tune" / "out" / "results.json").write_text(json.dumps({"methods": [method]}))
