@@ -82,12 +82,14 @@ class Judging:
 
     def __init__(self, *given: list[float] | None) -> None:
         self.given, self.asked, self.opened = given, list[Any](), list[Any]()
+        self.looked_at = list[str]()
 
     def help(self) -> str:
         return "the score"
 
     def refuse(self, truth: str | None, where: str) -> None:
         assert truth is None
+        self.looked_at.append(where)
 
     def open(self, resources: Any, stack: Any) -> Any:
         self.opened.append(resources)
@@ -137,6 +139,7 @@ def test_every_judge_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("twofold.evaluation.reward_scores.parse_judge", lambda name, place: kinds[name])
     found = measure_scores(["k:a", "k:b", "k:a"], scored(1), ScoreSettings(out=tmp_path), WHOLE)
     assert {name: line.rows[0]["scores"] for name, line in found.items()} == {"k:a": [1.0, 2.0], "k:b": [3.0, 4.0]}
+    assert [kind.looked_at for kind in kinds.values()] == [["f:1"], ["f:1"]], "each row, before anything is paid for"
 
 
 def test_rows_without_a_verdict_are_counted_by_batch(tmp_path: Path) -> None:
