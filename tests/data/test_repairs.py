@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from twofold.data.fix import Fixed, fix
 from twofold.data.reading import Reading
-from twofold.data.repairs import REPAIRS, Repaired, is_percent
+from twofold.data.repairs import REPAIRS, Repaired, _shown, is_percent
 from twofold.data.validate import check
 from twofold.errors import DataError
 
@@ -190,3 +191,7 @@ def test_a_file_that_is_not_what_it_begins_as_is_refused(tmp_path: Path) -> None
     with pytest.raises(DataError, match="begins as utf-16 and cannot be read as such"):
         fix(check(str(path)), str(tmp_path / "out.jsonl"), check)
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_repair_is_shown_even_of_values_that_json_does_not_have() -> None:
+    assert _shown(date(2026, 11, 29), "x") == ('"2026-11-29"', '"x"')
