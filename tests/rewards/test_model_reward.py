@@ -13,6 +13,7 @@ import transformers as tr
 from support import tiny
 from support.chat_templates import FAMILIES
 from support.heard import Tasks
+from support.reward_heads import scorer_folder
 from twofold.batch import Branch, Group, Role
 from twofold.errors import DataError, ModelError
 from twofold.models.load import ModelSettings
@@ -32,13 +33,7 @@ def tokenizer(template: bool = True) -> Any:
 
 
 def saved(folder: Path, *, scores: bool = True, template: bool = True) -> str:
-    made = tokenizer(template)
-    sizes = {**tiny.DECODER, "vocab_size": len(made), "eos_token_id": made.eos_token_id, "pad_token_id": 0}
-    config = tr.LlamaConfig(**{**sizes, "num_hidden_layers": 1, "num_labels": 1})
-    kind = tr.LlamaForSequenceClassification if scores else tr.LlamaForCausalLM
-    tiny.sharp(kind(config)).save_pretrained(folder)
-    made.save_pretrained(folder)
-    return str(folder)
+    return scorer_folder(folder, tokenizer(template), scores=scores)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 import torch
 import transformers as tr
 
-from support import tiny
 from support.chat_templates import FAMILIES
 from support.heard import Tasks
+from support.reward_heads import scorer_folder
 from twofold.batch import Branch, Group, Role
 from twofold.data.steps import keep_separator
 from twofold.errors import DataError, ModelError
@@ -29,12 +29,7 @@ def saved(folder: Path, separator: str | None, *, scores: bool = True) -> str:
     made = FAMILIES[0].tokenizer()
     made.chat_template = None
     keep_separator(made, separator)
-    sizes = {**tiny.DECODER, "vocab_size": len(made), "eos_token_id": made.eos_token_id, "pad_token_id": 0}
-    config = tr.LlamaConfig(**{**sizes, "num_hidden_layers": 1, "num_labels": 1})
-    kind = tr.LlamaForSequenceClassification if scores else tr.LlamaForCausalLM
-    tiny.sharp(kind(config)).save_pretrained(folder)
-    made.save_pretrained(folder)
-    return str(folder)
+    return scorer_folder(folder, made, scores=scores)
 
 
 @pytest.fixture(scope="module")

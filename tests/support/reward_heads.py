@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers as tr
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -21,6 +23,16 @@ def folder(tmp_path: Path, model: PreTrainedModel) -> str:
     model.save_pretrained(tmp_path / "lm")
     tokenizer.save_pretrained(tmp_path / "lm")
     return str(tmp_path / "lm")
+
+
+def scorer_folder(folder: Path, tokenizer: Any, *, scores: bool = True) -> str:
+    """A Llama of one layer with this tokenizer and one score, or without scores."""
+    sizes = {**tiny.DECODER, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    sizes |= {"pad_token_id": 0, "num_hidden_layers": 1, "num_labels": 1}
+    kind = tr.LlamaForSequenceClassification if scores else tr.LlamaForCausalLM
+    tiny.sharp(kind(tr.LlamaConfig(**sizes))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def flat(scores: list[list[float]]) -> Tensor:
