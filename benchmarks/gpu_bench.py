@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,15 +45,17 @@ class Shape:
 
 TINY = Shape(64, 2, 4, 2, 128, 512, 4, (20, 15, 15), 8, 16)
 SMALL = Shape(256, 4, 4, 2, 512, 2048, 4, (40, 30, 30), 8, 16)
-LARGE = Shape(896, 24, 14, 2, 4864, 151936, 24, (190, 260, 230), 64, 128)
+LARGE = Shape(896, 24, 14, 2, 4864, 151936, 24, (190, 260, 230), 64, 128)  # Qwen2.5-0.5B
+HUGE = Shape(3584, 28, 28, 4, 18944, 152064, 8, (190, 260, 230), 64, 128)  # Qwen2.5-7B
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The device, the shape of what is timed, and how long it is timed."""
+    """The device, the shapes of what is timed (all weights trained, an adapter trained), and how often it is timed."""
 
     device: torch.device
     shape: Shape
+    adapted: Shape
     repeats: int
 
     @property
@@ -60,7 +63,8 @@ class Bench:
         return self.device.type == "cuda"
 
     @property
-    def autocast(self) -> torch.dtype | None:
+    def cast(self) -> torch.dtype | None:
+        """What `model.precision: auto` computes in here."""
         return torch.bfloat16 if self.cuda else None
 
     @property
@@ -79,7 +83,8 @@ class Bench:
             max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None,
         )  # fmt: skip
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).to(self.device)
+        with self.device:  # a CPU draws billions of weights for minutes
+            return AutoModelForCausalLM.from_config(config, dtype=dtype).to(self.device)
 
     def seconds(self, run: Callable[[], object]) -> float:
         """Wall seconds of one call: the mean of several, after one that is not counted."""
@@ -94,6 +99,13 @@ class Bench:
     def wait(self) -> None:
         if self.cuda:
             torch.cuda.synchronize()
+
+    def forget_peak(self) -> None:
+        """Free what is cached, and measure the peak of memory from here."""
+        gc.collect()
+        if self.cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
     def peak_gib(self) -> float | None:
         return round(torch.cuda.max_memory_allocated() / 2**30, 2) if self.cuda else None

@@ -29,12 +29,14 @@ import torch
 import transformers
 from torch import Tensor
 
-from benchmarks.gpu_bench import LARGE, SMALL, TINY, Bench, attention_calls, pairs
+from benchmarks.gpu_bench import HUGE, LARGE, SMALL, TINY, Bench, Shape, attention_calls, pairs
 from benchmarks.reporting import print_facts, versions, write_json
 from benchmarks.sampler import Roofline
 from benchmarks.turns import ROOT
 from twofold.batch import Group
 from twofold.models import attention
+from twofold.models.adapters import LoRA, attach_adapter
+from twofold.models.load import ModelSettings
 from twofold.models.logprob import token_logps
 from twofold.models.packing import Packing, pack
 from twofold.models.policy import Policy
@@ -49,6 +51,8 @@ from twofold.training.step import Part, Round, Step
 from twofold.training.trainable import POLICY, Trainable
 
 Facts = dict[str, Any]
+PACK = 16384
+"""Tokens of a pack: a step is one pack, as it is one batch for TRL. A GPU waits for its CPU between small kernels."""
 
 
 class Skipped(Exception):
@@ -92,11 +96,12 @@ def attention_is_exact(bench: Bench) -> Facts:
 def attention_that_runs(bench: Bench) -> Facts:
     """On CUDA every bfloat16 model takes shared packs and one variable-length call, never the loop over buckets."""
     facts = {}
-    for name, dtype in (("float32 weights under autocast", torch.float32), ("bfloat16 weights", torch.bfloat16)):
-        policy = Policy(bench.model(SMALL, dtype), autocast=torch.bfloat16)
-        with attention_calls() as ran:
-            policy(pairs(SMALL))
-        facts[name] = ", ".join(sorted(ran)) if policy.shared else f"rows: {policy.sharing_note}"
+    for name, dtype in (("float32 weights", torch.float32), ("bfloat16 weights", torch.bfloat16)):
+        for how in ("autocast", "cast"):
+            policy = Policy(bench.model(SMALL, dtype), **{how: torch.bfloat16})  # type: ignore[arg-type]
+            with attention_calls() as ran:
+                policy(pairs(SMALL))
+            facts[f"{name}, {how}"] = ", ".join(sorted(ran)) if policy.shared else f"rows: {policy.sharing_note}"
     expected = "varlen" if bench.cuda else "tiled_attention"
     assert set(facts.values()) == {expected}, facts
     return facts
@@ -125,7 +130,7 @@ def head(bench: Bench) -> Facts:
 
 
 def _step(policy: Policy, groups: list[Group], *, live: bool) -> Callable[[int], Facts]:
-    packing = Packing()
+    packing = Packing(tokens=PACK)
     known = providers(policy, live_reference(policy), packing) if live else {}
     groups = groups if live else list(with_reference(groups, policy.logps(groups, packing)))
     optimizer = make_optimizer(AdamW(learning_rate=1e-5), policy.trainable())
@@ -133,41 +138,60 @@ def _step(policy: Policy, groups: list[Group], *, live: bool) -> Callable[[int],
     return lambda number: step(Round(number, [Part(groups, DPO())]))
 
 
+def _timed_step(bench: Bench, shape: Shape, policy: Policy, *, live: bool) -> Facts:
+    """The first loss is ln 2, the third is lower, and how many pairs a second a step makes."""
+    groups = pairs(shape)
+    step = _step(policy, groups, live=live)
+    first = step(0)["loss"]
+    assert abs(first - math.log(2)) < 1e-6, f"the first loss is {first}, not ln 2"
+    seconds = bench.seconds(lambda: step(1))
+    last = step(2)["loss"]
+    assert last < first, f"the loss does not fall: {first} → {last}"
+    tokens = sum(g.num_tokens for g in groups)
+    scored = sum(len(b.tokens) for g in groups for b in g.branches)
+    # Forward and two backward products; a frozen base needs one backward product, and the live reference one forward.
+    passes = (2 if policy.adapter else 3) + (1 if live else 0)
+    operations = 2 * passes * (shape.products * tokens + shape.vocabulary * shape.hidden * scored)
+    return {"pairs/s": round(len(groups) / seconds, 1), "tokens/s": round(tokens / seconds),
+            "MFU": bench.of_peak(operations, seconds), "GiB": bench.peak_gib(),
+            "loss": [round(first, 8), round(last, 5)]}  # fmt: skip
+
+
 def dpo_step(bench: Bench) -> Facts:
-    """DPO in bfloat16: the first loss is ln 2, it falls, and how many pairs a second that makes."""
-    shape, groups = bench.shape, pairs(bench.shape)
+    """DPO of all weights in bfloat16, with a cached and with a live reference."""
     facts: Facts = {}
     for name in ("cached", "live"):
-        policy = Policy(bench.model(shape), autocast=bench.autocast)
-        step = _step(policy, groups, live=name == "live")
-        first = step(0)["loss"]
-        assert abs(first - math.log(2)) < 1e-6, f"{name}: the first loss is {first}, not ln 2"
-        seconds = bench.seconds(lambda step=step: step(1))  # type: ignore[misc]  # bound now
-        last = step(2)["loss"]
-        assert last < first, f"{name}: the loss does not fall: {first} → {last}"
-        tokens = sum(g.num_tokens for g in groups)
-        scored = sum(len(b.tokens) for g in groups for b in g.branches)
-        operations = 6 * (shape.products * tokens + shape.vocabulary * shape.hidden * scored)
-        facts[name] = {"pairs/s": round(len(groups) / seconds, 1), "tokens/s": round(tokens / seconds),
-                       "MFU": bench.of_peak(operations * (4 / 3 if name == "live" else 1), seconds),
-                       "GiB": bench.peak_gib(), "loss": [round(first, 8), round(last, 5)]}  # fmt: skip
+        policy = Policy(bench.model(bench.shape), cast=bench.cast)
+        facts[name] = _timed_step(bench, bench.shape, policy, live=name == "live")
     return facts
 
 
+def lora_step(bench: Bench) -> Facts:
+    """DPO of an adapter on a bfloat16 base of 7 billion weights, with a live reference: the same base without it."""
+    model = bench.model(bench.adapted, bench.cast or torch.float32)
+    adapter = attach_adapter(model, ModelSettings(path="random", lora=LoRA(rank=16)), seed=0)
+    return _timed_step(bench, bench.adapted, Policy(model, adapter=adapter, cast=bench.cast), live=True)
+
+
 def beside_trl(bench: Bench) -> Facts:
-    """The same pairs through TRL's trainer at its best settings, where TRL is installed."""
+    """The pairs of both steps through TRL's trainer at its fastest settings, where TRL is installed."""
     if importlib.util.find_spec("trl") is None:
         raise Skipped("TRL is not installed")
     from benchmarks.trl_on_device import seconds_per_step
 
-    with tempfile.TemporaryDirectory() as folder:
+    facts: Facts = {}
+    for name, shape, rank in (("all weights", bench.shape, None), ("LoRA", bench.adapted, 16)):
+        bench.forget_peak()
         rows = [
             {"prompt_ids": g.prompt.tolist(), "chosen_ids": g.branches[0].tokens.tolist(),
              "rejected_ids": g.branches[1].tokens.tolist()}
-            for g in pairs(bench.shape)
+            for g in pairs(shape)
         ]  # fmt: skip
-        seconds = seconds_per_step(bench.model(bench.shape), rows, Path(folder), steps=bench.repeats)
-    return {"pairs/s": round(len(rows) / seconds, 1), "GiB": bench.peak_gib()}
+        model = bench.model(shape, torch.float32 if rank is None or bench.cast is None else bench.cast)
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = seconds_per_step(model, rows, Path(folder), steps=bench.repeats, rank=rank)
+        facts[name] = {"pairs/s": round(len(rows) / seconds, 1), "GiB": bench.peak_gib()}
+    return facts
 
 
 def decoding(bench: Bench) -> Facts:
@@ -240,24 +264,23 @@ def marked_tests(bench: Bench) -> Facts:
     missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing or not bench.cuda:
         raise Skipped(f"needs {', '.join(missing) or 'CUDA'}")
-    files = ["tests/models/test_on_gpu.py", "tests/sampling/test_static.py"]
-    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", *files], cwd=ROOT, capture_output=True,
-                         text=True)  # fmt: skip
+    files = ["models/test_on_gpu.py", "sampling/test_static.py", "training/test_resume_on_gpu.py"]
+    line = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *(f"tests/{file}" for file in files)]
+    line += ["-n", str(min(8, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-600:]
     return {"pytest": run.stdout.strip().splitlines()[-1]}
 
 
 CHECKS: tuple[Callable[[Bench], Facts], ...] = (
-    environment, attention_is_exact, attention_that_runs, head, dpo_step, beside_trl, decoding, fsdp_of_one,
+    environment, attention_is_exact, attention_that_runs, head, dpo_step, lora_step, beside_trl, decoding, fsdp_of_one,
     marked_tests,
 )  # fmt: skip
 
 
 def attempt(check: Callable[[Bench], Facts], bench: Bench) -> Facts:
     """What a check came to: passed, skipped or failed, its facts, its seconds."""
-    if bench.cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    bench.forget_peak()
     began = time.perf_counter()
     try:
         outcome, facts = "passed", check(bench)
@@ -274,16 +297,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run every check; print each as it ends, and write all to --json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="small shapes, for a CPU too")
-    parser.add_argument("--only", default="", help="checks that have this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], help="checks that have one of these in their names")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
     if not (torch.cuda.is_available() or options.tiny):
         parser.error("there is no CUDA device here: --tiny runs the same checks on small shapes, on the CPU")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bench = Bench(device, TINY if options.tiny else LARGE, 2 if options.tiny else 8)
+    bench = Bench(device, TINY if options.tiny else LARGE, TINY if options.tiny else HUGE, 2 if options.tiny else 8)
     results: dict[str, Facts] = {}
     for check in CHECKS:
-        if options.only in check.__name__:
+        if any(part in check.__name__ for part in options.only):
             results[check.__name__] = attempt(check, bench)
             print_facts(check.__name__, results[check.__name__])
     if options.json:

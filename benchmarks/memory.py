@@ -1,7 +1,8 @@
 """Peak memory of training runs beside what `--dry-run` says: `python -m benchmarks.memory --model FOLDER`.
 
-Each run is a process of its own. Its peak is the kernel's high-water mark of resident memory, less what was resident
-before the model was loaded, after a run of a tiny model has brought in every library.
+Each run is a process of its own. On a GPU its peak is that of PyTorch's allocations. On a CPU it is the kernel's
+high-water mark of resident memory, less what was resident before the model was loaded, after a run of a tiny model has
+brought in every library.
 """
 
 from __future__ import annotations
@@ -93,12 +94,13 @@ def _run(folder: str, adapter: bool, precision: str, recomputed: bool, tokens: i
         train_recipe(recipe_of(Path(place) / "first", {"path": str(tiny), **model}, 8, 400))
         asked = recipe_of(Path(place) / "run", {"path": folder, **model}, 128, tokens)
         planned = dry_run(asked, Silent())
+        if cuda := torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the mark
         train_recipe(asked)
-        return {
-            "estimate": planned.memory.total, "measured": resident("VmHWM") - before, "tokens": planned.pack_tokens,
-        }  # fmt: skip
+        measured = torch.cuda.max_memory_allocated() if cuda else resident("VmHWM") - before
+        return {"estimate": planned.memory.total, "measured": measured, "tokens": planned.pack_tokens}
 
 
 def recipe_of(place: Path, model: dict[str, Any], words: int, tokens: int, **sections: Any) -> Any:

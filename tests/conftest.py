@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ def shared() -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each worker begins to collect elsewhere: what one has compiled the others read, and none compiles all."""
+    """Only tests that need a GPU see one: the figures of the others are those of a CPU in float32.
+
+    Each worker begins to collect elsewhere: what one has compiled the others read, and none compiles all."""
+    if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     folders = [Path(arg) for arg in config.args]
     if worker is None or len(folders) != 1 or not folders[0].is_dir():

@@ -22,7 +22,7 @@ def test_every_check_passes_or_says_why_it_cannot(tmp_path: Path, root: Path) ->
     assert run.returncode == 0, run.stdout + run.stderr
     checks = json.loads(file.read_text(encoding="utf-8"))["checks"]
     outcomes = {name: facts["outcome"] for name, facts in checks.items()}
-    passed = {"environment", "attention_that_runs", "head", "dpo_step", "decoding", "fsdp_of_one"}
+    passed = {"environment", "attention_that_runs", "head", "dpo_step", "lora_step", "decoding", "fsdp_of_one"}
     assert {name for name, outcome in outcomes.items() if outcome == "passed"} >= passed
     assert set(outcomes.values()) <= {"passed", "skipped"}
     assert set(outcomes) == {check.__name__ for check in gpu_check.CHECKS}
@@ -33,7 +33,7 @@ def test_a_failed_check_says_where_and_the_rest_goes_on() -> None:
     def wrong(bench: Bench) -> gpu_check.Facts:
         raise ValueError(f"no such {bench.shape.layers} layers")
 
-    facts = gpu_check.attempt(wrong, Bench(torch.device("cpu"), TINY, 1))
+    facts = gpu_check.attempt(wrong, Bench(torch.device("cpu"), TINY, TINY, 1))
     assert facts["outcome"] == "failed"
     assert facts["why"].startswith("ValueError: no such 2 layers (")
     assert "test_gpu_check.py" in facts["why"]

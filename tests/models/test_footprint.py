@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,12 +98,29 @@ def test_a_planned_gpu_is_counted_on_its_own_paths(tmp_path: Path, monkeypatch: 
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_a_gpu_that_is_here_is_counted_as_a_planned_one(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors without data on a real GPU are counted too high: 1.6 times what an H200 allocated."""
+    llama(2).save_pretrained(tmp_path)
+    settings = ModelSettings(path=str(tmp_path), precision=precision)  # type: ignore[arg-type]  # one of its values
+    groups = tiny.groups((9, 6, 5), (7, 4, 3))
+    with planned_gpu(2**30):
+        planned = training_bytes(settings, groups, scored=False, several=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training_bytes(settings, groups, scored=False, several=False) == planned
+    on_cpu = training_bytes(replace(settings, device="cpu"), groups, scored=False, several=False)
+    assert None not in (planned, on_cpu)
+    assert (planned != on_cpu) == (precision == "bfloat16")  # in float32 both take the same paths
+
+
 @pytest.mark.parametrize(("layers", "built"), [(2, 2), (40, 3)])
 def test_deep_models_are_not_built_whole(layers: int, built: int) -> None:
     def weights(config: tr.PreTrainedConfig) -> Any:
         raise LookupError(config.num_hidden_layers)
 
-    build: Any = Build(weights, weights, weights, "cpu")  # type: ignore[arg-type]  # the first one ends it
+    build: Any = Build(weights, weights, weights)  # type: ignore[arg-type]  # the first one ends it
     config = tr.LlamaConfig(**{**tiny.DECODER, "num_hidden_layers": layers})
     with pytest.raises(LookupError, match=f"^{built}$"):
         step_bytes(build, config, tiny.groups((2, 1)), several=False)

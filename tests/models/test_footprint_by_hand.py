@@ -23,11 +23,11 @@ from twofold.models.footprint import (
     _grouped,
     _layers,
     _marked,
-    _on_device,
+    _without_data,
     step_bytes,
 )
 
-NO_BUILD: Any = Build(lambda config: None, lambda model: None, lambda model, adapter: None, "cpu")  # type: ignore[arg-type, return-value]
+NO_BUILD: Any = Build(lambda config: None, lambda model: None, lambda model, adapter: None)  # type: ignore[arg-type, return-value]
 
 
 def test_peaks_grow_by_the_layers_between_two_depths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +74,12 @@ def test_a_step_has_its_phases_in_the_order_of_the_backward_pass(monkeypatch: py
     assert _layers(held) == []
 
 
-def test_tensors_without_data_report_a_device_and_tied_ones_stay_one() -> None:
+def test_tensors_without_data_report_the_cpu_and_tied_ones_stay_one() -> None:
     with torch.device("meta"):
         model: Any = tr.LlamaForCausalLM(tr.LlamaConfig(**{**tiny.DECODER, "tie_word_embeddings": True}))
     model.model.norm.weight.requires_grad_(False)
-    _on_device(model, "cuda")
-    assert {p.device.type for p in (*model.parameters(), *model.buffers())} == {"cuda"}
+    _without_data(model)
+    assert {p.device.type for p in (*model.parameters(), *model.buffers())} == {"cpu"}
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["model.norm.weight"]
 

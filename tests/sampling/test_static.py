@@ -195,12 +195,12 @@ def test_auto_grows_on_a_processor_and_a_settled_cache_costs_no_graph() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_captured_steps_draw_what_the_growing_cache_draws(family: str) -> None:
     model = FAMILIES[family]().cuda()
-    model = model if family == "gemma2" else model.double()
+    model, rounding = (model, 1e-5) if family == "gemma2" else (model.double(), 1e-6)
     fixed, told = sampler(model, "auto", batch_size=32), []
     fixed.tell = told.append
     expected = sampler(model, "growing", batch_size=32).sample(ASKED, samples=12)
     for _ in range(2):
-        same(fixed.sample(ASKED, samples=12), expected, 1e-6)
+        same(fixed.sample(ASKED, samples=12), expected, rounding)
     assert told == []
     assert fixed._static is not None
     assert len(fixed._static.graphs) >= 2
@@ -208,7 +208,7 @@ def test_captured_steps_draw_what_the_growing_cache_draws(family: str) -> None:
         for parameter in model.parameters():
             parameter.mul_(1.3)
     expected = sampler(model, "growing", batch_size=32).sample(ASKED, samples=12)
-    same(fixed.sample(ASKED, samples=12), expected, 1e-6)
+    same(fixed.sample(ASKED, samples=12), expected, rounding)
 
 
 @pytest.mark.gpu

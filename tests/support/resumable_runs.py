@@ -230,7 +230,9 @@ def _store(path: str, made: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         tokenizer.save_pretrained(path)
 
 
-def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def made_model(
+    *, encodes: bool = False, experts: Mapping[str, int] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model of one layer (an encoder–decoder: of two and two) and its tokenizer."""
     torch.manual_seed(0)
     if encodes:
@@ -239,7 +241,7 @@ def _made(*, encodes: bool, experts: Mapping[str, int]) -> tuple[PreTrainedModel
     config = (MixtralConfig if experts else LlamaConfig)(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id, bos_token_id=None, pad_token_id=None,
-        **experts,
+        **(experts or {}),
     )  # fmt: skip
     return (MixtralForCausalLM if experts else LlamaForCausalLM)(config), tokenizer
 
@@ -272,7 +274,7 @@ def assembly(
     rows = pairs(spec.pop("numbers", False))
     given = {"run": str(run), "model": model, "world": world_of, **_settings(run, spec, training)}
     recipe = validate(Recipe, Document("test", given, {}))
-    made, tokenizer = _made(encodes=encodes, experts=experts)
+    made, tokenizer = made_model(encodes=encodes, experts=experts)
     if recipe.model.precision == "float64":
         made = made.double()
     records = read_dataset(recipe, recipe.objective, rows)

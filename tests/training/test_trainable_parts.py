@@ -11,7 +11,7 @@ import torch
 from support import tiny
 from twofold.training import trainable
 from twofold.training.optim import SGD
-from twofold.training.trainable import Trainable, _moment
+from twofold.training.trainable import Trainable
 
 
 def made() -> Trainable:
@@ -27,13 +27,32 @@ def test_a_saved_weight_or_moment_is_of_its_parameter() -> None:
 
 
 def test_moments_come_back_as_the_optimizer_had_them() -> None:
-    parameter = torch.zeros(2, 3)
+    each, parameter = made(), torch.zeros(2, 3)
     step, counted, whole, rows = torch.tensor(7.0), torch.tensor(7), torch.ones(2, 3), torch.ones(2)
-    assert _moment("step", step, parameter) is step
-    again = _moment("step", counted, parameter)
+    assert each._moment("step", step, parameter) is step
+    again = each._moment("step", counted, parameter)
     assert (again, type(again)) == (7, int)
-    assert _moment("exp_avg", whole, parameter) is whole
-    assert _moment("row", rows, parameter) is rows
+    assert each._moment("exp_avg", whole, parameter) is whole
+    assert each._moment("row", rows, parameter) is rows
+
+
+@pytest.mark.parametrize(("fused", "device"), [(True, "meta"), (False, "cpu"), (None, "cpu")])
+def test_a_fused_optimizer_counts_its_steps_where_its_weights_are(fused: bool | None, device: str) -> None:
+    """On a GPU its update fails with a number of steps on the CPU. Here the weight is on the device `meta`."""
+    each, weight = made(), torch.zeros(2, device="meta")
+    for group in each.optimizer.param_groups:
+        group["fused"] = fused
+    step = each._moment("step", torch.tensor(7.0), weight)
+    assert isinstance(step, torch.Tensor)
+    assert step.device.type == device
+
+
+def test_norms_are_read_by_device_and_type() -> None:
+    odd = {"a": torch.ones(3), "b": torch.tensor([1.0, torch.nan]).bfloat16(), "c": torch.ones(2).bfloat16()}
+    odd |= {"d": torch.tensor([torch.inf], dtype=torch.float64), "e": torch.full((4,), 3e38)}
+    assert trainable._with_odd_norms(odd) == ["e", "b", "d"]
+    assert trainable._with_odd_norms({"a": odd["a"], "c": odd["c"]}) == []
+    assert trainable._with_odd_norms({}) == []
 
 
 @pytest.mark.parametrize(("sharded", "moved", "left"), [(False, False, True), (True, True, True), (True, False, False)])

@@ -33,13 +33,11 @@ FORWARD, HEAD, LAST_LAYER, BETWEEN, FIRST_LAYER = "forward", "head", "last layer
 
 @dataclass(frozen=True)
 class Build:
-    """How to build a model from a config for a device: its `weights` and `adapter` without data, then the `model` over
-    both."""
+    """How to build a model from a config: its `weights` and `adapter` without data, then the `model` over both."""
 
     weights: Callable[[PreTrainedConfig], PreTrainedModel]
     adapter: Callable[[PreTrainedModel], Any]
     model: Callable[[PreTrainedModel, Any], PackedModel]
-    device: str
 
 
 class Tally(TorchDispatchMode):
@@ -116,7 +114,7 @@ def _peaks(build: Build, config: PreTrainedConfig, groups: Sequence[Group], *, s
         with torch.device("meta"):
             weights = build.weights(config)
             adapter = build.adapter(weights)
-        _on_device(weights, build.device)
+        _without_data(weights)
         model = build.model(weights, adapter)
         grads = 0
         if several:
@@ -163,14 +161,15 @@ def _layers(model: PackedModel) -> list[nn.Module]:
     return list(lists[0]) if lists else []
 
 
-def _on_device(model: nn.Module, device: str) -> None:
-    """Replace the tensors of `model` with fake tensors: they report `device` as theirs, and have no data."""
+def _without_data(model: nn.Module) -> None:
+    """Replace the tensors of `model` with fake tensors, which have no data. They report the CPU as their device, also
+    where a GPU is planned for: fake tensors of CUDA are counted as if the backward pass freed nothing."""
     known: dict[int, Tensor] = {}
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
             for name, old in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
                 if id(old) not in known:
-                    made = torch.empty(old.shape, dtype=old.dtype, device=device)
+                    made = torch.empty(old.shape, dtype=old.dtype)
                     known[id(old)] = nn.Parameter(made, old.requires_grad) if isinstance(old, nn.Parameter) else made
                 place = module._parameters if isinstance(old, nn.Parameter) else module._buffers
                 place[name] = known[id(old)]  # type: ignore[assignment]  # a parameter where it is one

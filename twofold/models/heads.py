@@ -37,7 +37,15 @@ from twofold.models.adapters import (
     merge,
     merged,
 )
-from twofold.models.load import LoadedModel, ModelSettings, load_model, load_weights, model_options, save_policy
+from twofold.models.load import (
+    LoadedModel,
+    ModelSettings,
+    load_model,
+    load_weights,
+    model_options,
+    move_to_device,
+    save_policy,
+)
 from twofold.models.packed_model import ModelOptions, PackedModel
 from twofold.models.packing import Packing
 from twofold.models.parts import copied, in_parts
@@ -189,6 +197,7 @@ def wrap_reward_model(
     settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> tuple[RewardModel, LoadedModel]:
     """As `load_reward_model`, of a model that is in memory already; its weights are trained in place."""
+    move_to_device(model, settings)
     if CLASSIFIER in type(model).__name__:
         return _wrap(settings, LoadedModel(model, tokenizer, _stops(model, tokenizer, settings.path)), seed, "")
     grow(model, prepare(tokenizer, settings.add_tokens, settings.template_arguments or {}))

@@ -65,7 +65,8 @@ class ModelSettings:
     revision: str | None = None
     precision: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
     """bfloat16 computes in bfloat16 with float32 weights. auto uses bfloat16 where it is faster: on GPUs, and on CPUs
-    with fast bfloat16 for models with at least 512 hidden units."""
+    with fast bfloat16 for models with at least 512 hidden units. A model that is passed in memory in float64 stays
+    float64 under auto."""
     residual: Literal["auto", "float32", "bfloat16"] = "auto"
     """With bfloat16: the data type of the hidden states between layers. bfloat16 halves them and the weights sent
     between processes (FSDP2's mixed precision). float32 is autocast's behavior. auto is bfloat16 on GPUs."""
@@ -166,6 +167,7 @@ def wrap(
     if settings.quantize and quantization_of(model) is None:
         remedy = "name its folder as model.path, or leave model.quantize out"
         raise ModelError("a model that is in memory is not quantized", where=QUANTIZE, remedy=remedy)
+    move_to_device(model, settings)
     settle(model)
     refuse_broken_weights(model, settings.path)
     mark(tokenizer, model.config)
@@ -175,6 +177,14 @@ def wrap(
     if adapter is not None and settings.adapter is not None:
         load_reference(adapter, settings.adapter)
     return Policy(loaded.model, **model_options(settings, model, adapter)), loaded
+
+
+def move_to_device(model: PreTrainedModel, settings: ModelSettings) -> None:
+    """Move a model that is in memory to the device of `settings`, in place. `auto` does not move it from one GPU to
+    another, and a model over several devices stays where it is."""
+    device = resolve_device(settings.device)
+    if model.device.type != device and getattr(model, "hf_device_map", None) is None:
+        model.to(device)  # type: ignore[arg-type]  # a name is a device
 
 
 def autocast_of(settings: ModelSettings, model: PreTrainedModel) -> torch.dtype | None:
@@ -206,7 +216,8 @@ def is_residual_narrow(settings: ModelSettings) -> bool:
 
 def model_options(settings: ModelSettings, model: PreTrainedModel, adapter: PeftModel | None) -> ModelOptions:
     """The options of the wrapper around a model with these `settings`."""
-    narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16"
+    stays = settings.precision == "auto" and model.dtype == torch.float64
+    narrow = training_precision(settings, hidden_units(model.config)) == "bfloat16" and not stays
     cast = narrow and is_residual_narrow(settings) and can_be_narrow(model)
     return {
         "adapter": adapter,

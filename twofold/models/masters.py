@@ -48,6 +48,9 @@ class Masters:
         for name, parameter in self._parameters.items():
             self._join(name, parameter.detach())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._parameters
+
     def of(self, name: str) -> Tensor:
         """A copy of the master of a parameter."""
         copied = self._parameters[name].detach().clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,11 @@ from twofold.batch import Group
 from twofold.models.adapters import CLASSIFYING, attach_adapter
 from twofold.models.footprint import Build, step_bytes
 from twofold.models.heads import RewardModel
-from twofold.models.load import ModelSettings, model_options, resolve_device, weights_dtype
+from twofold.models.load import ModelSettings, model_options, resolve_device, training_precision, weights_dtype
 from twofold.models.locate import gguf_of
-from twofold.models.planned import planned_memory
+from twofold.models.planned import planned_gpu, planned_memory
 from twofold.models.policy import Policy
+from twofold.models.precision import hidden_units
 from twofold.models.seq2seq import auto_class
 from twofold.models.tokenizer_files import config_at
 
@@ -53,10 +55,11 @@ def training_bytes(
         config.num_labels = 1
         config.get_text_config().pad_token_id = 0
     try:
-        device = "cpu" if planned_memory() is not None else resolve_device(settings.device)
-        build = Build(weights, adapted, whole, device)
+        settings = replace(settings, precision=training_precision(settings, hidden_units(config)))
+        gpu = sys.maxsize if resolve_device(settings.device) == "cuda" else None
         period = settings.recompute_every if settings.activation_checkpointing else 1
-        return step_bytes(build, config, groups, several=several, period=period)
+        with planned_gpu(planned_memory() or gpu):
+            return step_bytes(Build(weights, adapted, whole), config, groups, several=several, period=period)
     except Exception:  # of any kind: a model's own code may fail on tensors without data
         return None
 

@@ -34,6 +34,6 @@ def pace(made: Round, metrics: Mapping[str, float], drawing: float, seconds: flo
 
 def peak_memory() -> int:
     """Bytes that this process had at most until now: on its GPU where it uses one, else of main memory."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
+    if torch.cuda.is_available() and torch.cuda.is_initialized() and (peak := torch.cuda.max_memory_allocated()):
+        return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT

@@ -47,7 +47,8 @@ class Trainable:
     def weights(self) -> dict[str, Tensor]:
         """The trained weights, by parameter."""
         masters = self.model.masters
-        return {n: p.detach() if masters is None else masters.of(n) for n, p in self.parameters.items()}
+        whole = {} if masters is None else {n: masters.of(n) for n in self.parameters if n in masters}
+        return {n: p.detach() for n, p in self.parameters.items()} | whole
 
     def update(self) -> None:
         """Let the optimizer make a step of its gradients."""
@@ -71,13 +72,9 @@ class Trainable:
     def non_finite(self) -> str:
         """The name of a weight or moment that holds inf or NaN; where there is none, an empty string."""
         every = {**{n: p.detach() for n, p in self.parameters.items()}, **self.moments()}
-        named = {name: part_here(tensor) for name, tensor in every.items() if tensor.is_floating_point()}
-        # One pass over all. The norm of huge finite values may overflow, so those are checked again.
-        norms = torch._foreach_norm(list(named.values()))  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
-        suspect = ~torch.isfinite(torch.stack([norm.double().to(self.model.device) for norm in norms]))
-        names = [name for name, odd in zip(named, suspect.tolist(), strict=True) if odd]
-        mine = next((name for name in names if not torch.isfinite(named[name]).all()), "")
-        return next(filter(None, world().gather(mine)), "")
+        named = {n: part_here(t) for n, t in every.items() if t.is_floating_point() and not n.endswith("/step")}
+        names = [name for name in _with_odd_norms(named) if not torch.isfinite(named[name]).all()]
+        return next(filter(None, world().gather(min(names, key=[*named].index, default=""))), "")
 
     def like(self, name: str) -> Tensor | None:
         """The parameter that a saved weight or moment is of, or belongs to."""
@@ -93,7 +90,7 @@ class Trainable:
         for name, parameter in self.parameters.items():
             mine = {k.rpartition("/")[2]: v for k, v in moments.items() if k.rpartition("/")[0] == name}
             if mine:
-                self.optimizer.state[parameter] = {k: _moment(k, v, parameter) for k, v in mine.items()}
+                self.optimizer.state[parameter] = {k: self._moment(k, v, parameter) for k, v in mine.items()}
         self._begin(steps)
 
     def on_step_end(self) -> None:
@@ -101,12 +98,29 @@ class Trainable:
         if self.schedule is not None:
             self.schedule.step()
 
+    def _moment(self, name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
+        """A moment as the optimizer stores it. A fused optimizer stores the number of steps beside its weight; others
+        store it on the CPU, or as a plain number."""
+        if name != "step":
+            return part_of(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+        if not value.is_floating_point():
+            return int(value)
+        fused = any(group.get("fused") for group in self.optimizer.param_groups)
+        return value.to(parameter.device) if fused else value
+
     def _begin(self, steps: int) -> None:
         self.schedule = None if self._make_schedule is None else self._make_schedule(steps)
 
 
-def _moment(name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
-    """A moment as the optimizer had it: a number of steps stays where it is, or is a plain number."""
-    if name != "step":
-        return part_of(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
-    return value if value.is_floating_point() else int(value)
+def _with_odd_norms(named: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors whose norm is not finite: they hold inf or NaN, or the norm of huge values overflows. Norms
+    of one device and dtype are read at once; a read of each would cost a GPU more than its step."""
+    alike: dict[tuple[torch.device, torch.dtype], list[str]] = {}
+    for name, tensor in named.items():
+        alike.setdefault((tensor.device, tensor.dtype), []).append(name)
+    found: list[str] = []
+    for names in alike.values():
+        norms = torch._foreach_norm([named[name] for name in names])  # type: ignore[reportPrivateImportUsage]  # torch's own optimizers do
+        finite = torch.isfinite(torch.stack(list(norms))).tolist()
+        found += [name for name, fine in zip(names, finite, strict=True) if not fine]
+    return found
