@@ -154,7 +154,8 @@ class _Head:
         rows, columns = TILE["cpu"] if hidden.device.type == "cpu" and not on_gpu(hidden.device) else TILE["cuda"]
         self.num_rows = max(1, min(rows, len(hidden)))
         self.num_columns = max(columns, rows * columns // (2 * self.num_rows))
-        self.scratch = hidden.new_empty(self.num_rows * min(self.num_columns, len(weight)), dtype=self.wide)
+        size = self.num_rows * min(self.num_columns, len(weight)) if self.hidden.dtype == self.wide else 0
+        self.scratch = hidden.new_empty(size, dtype=self.wide)  # narrow products make their own result
 
     def columns(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the vocabulary with their weights [columns, H]."""
