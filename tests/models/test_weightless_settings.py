@@ -14,7 +14,7 @@ from twofold.models import weightless
 from twofold.models.adapters import LoRA
 from twofold.models.heads import RewardModel
 from twofold.models.load import ModelSettings
-from twofold.models.planned import planned_gpu
+from twofold.models.planned import on_gpu, planned_gpu
 from twofold.models.policy import Policy
 from twofold.models.weightless import training_bytes
 
@@ -50,7 +50,6 @@ def test_layers_repeat_where_some_are_recomputed(how: dict[str, Any], period: in
     for several in (True, False):
         assert training_bytes(settings, GROUPS, config(), scored=False, several=several) == 7
         assert calls[-1][2:] == (GROUPS, {"several": several, "period": period})
-    assert calls[-1][0].device == "cpu"
 
 
 @pytest.mark.parametrize("scored", [False, True])
@@ -82,13 +81,23 @@ def test_an_adapter_in_a_folder_is_as_large_as_its_config(calls: list[Any], tmp_
     assert build.adapter(tiny.llama()).peft_config["default"].r == 2
 
 
-def test_a_planned_gpu_is_counted_on_the_processor(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_paths_of_a_gpu_are_counted_where_there_is_one_or_one_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, str]] = []
+
+    def step_bytes(build: Any, config: Any, groups: Any, **how: Any) -> int:
+        policy = build.model(build.weights(config), None)
+        seen.append((on_gpu(torch.device("cpu")), str(policy.narrow)))
+        return 7
+
+    monkeypatch.setattr(weightless, "step_bytes", step_bytes)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    settings = ModelSettings(path="m")
-    training_bytes(settings, GROUPS, config(), scored=False, several=False)
-    with planned_gpu(0):
+    for settings in (ModelSettings(path="m", precision="bfloat16"), ModelSettings(path="m", device="cpu")):
         training_bytes(settings, GROUPS, config(), scored=False, several=False)
-    assert [call[0].device for call in calls] == ["cuda", "cpu"]
+    with planned_gpu(5):
+        training_bytes(ModelSettings(path="m"), GROUPS, config(), scored=False, several=False)
+        training_bytes(ModelSettings(path="m", precision="float32"), GROUPS, config(), scored=False, several=False)
+    assert seen == [(True, "torch.bfloat16"), (False, "None"), (True, "torch.bfloat16"), (True, "None")]
+    assert not on_gpu(torch.device("cpu"))
 
 
 def test_what_cannot_run_without_data_has_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
