@@ -138,7 +138,7 @@ LABELLED = (Shape("prompt + completion + label", ("prompt", "completion", "label
 CHECKED = (
     Shape(
         "prompt + completion + answer", ("prompt", "completion", "answer"), _checked, ("system", "tools"),
-        fits=lambda row: isinstance(row["answer"], str),
+        fits=lambda row: isinstance(row["answer"], str | float | int),
     ),
 )  # fmt: skip
 DEMONSTRATIONS = (Shape("prompt + completion", ("prompt", "completion"), _demonstration, ("system", "tools")),)
