@@ -49,7 +49,8 @@ def sampled(problems: Sequence[Task], samples: int, progress: Progress) -> Itera
 
 def make_rows(runs: Path, problems: int, samples: int, progress: Progress) -> dict[str, Path]:
     """Pairs of the true answer and the base's first, rated steps of all its answers, and the test problems."""
-    paths = {name: runs / "data" / f"{name}.jsonl" for name in ("pairs", "steps", "test")}
+    paths = {name: runs / "data" / f"{name}.jsonl" for name in ("pairs", "steps", "problems", "test")}
+    write_rows(paths["problems"], ({"prompt": t.prompt, "answer": t.answer} for t in tasks("train", problems)))
     if not paths["steps"].is_file():
         answers = [*sampled(tasks("train", problems), samples, progress)]
         pairs = ((task, texts[0]) for task, texts in answers if texts and texts[0] != task.answer)
@@ -58,8 +59,26 @@ def make_rows(runs: Path, problems: int, samples: int, progress: Progress) -> di
     return paths
 
 
+def ppo_sections(model: Path | str, problems: Path, reward: str, *, steps: int, **sections: Any) -> dict[str, Any]:
+    """PPO with a value model on rewards of the policy's own answers."""
+    return {
+        "model": {"path": str(model), "precision": "float32"},
+        "data": {"train": str(problems)},
+        "objective": {"kind": "ppo"},
+        "algorithm": {
+            "kind": "policy_gradient", "reward": reward, "samples": 1, "rollouts": 32, "epochs": 2,
+            "kl": {"coefficient": 0.02}, "value": {"learning_rate": 1e-3},
+        },
+        "optimizer": {"learning_rate": 1e-4, "warmup": 5},
+        "sampling": {"max_new_tokens": NEW_TOKENS, "batch_size": 64},
+        "training": {"steps": steps, "batch_size": 32},
+        **sections,
+    }  # fmt: skip
+
+
 def models(runs: Path, rows: Mapping[str, Path], steps: int, progress: Progress) -> dict[str, Path]:
-    """A DPO policy and a reward model of the pairs, and a process reward model of the rated steps."""
+    """A DPO policy and a reward model of the pairs, a process reward model of the rated steps, and the value model of
+    PPO on the problems."""
     command = f"python -m {MODULE}"
     kept = {"data.train": rows["pairs"], "evaluation.tasks.file": rows["test"], "reference.cache": runs / "cache"}
     demo_run(runs / "dpo", "dpo", kept, [f"training.steps={steps}", "training.evaluate_every=null"], command, progress)
@@ -72,19 +91,21 @@ def models(runs: Path, rows: Mapping[str, Path], steps: int, progress: Progress)
         "data": {**reward["data"], "train": str(rows["steps"])},
     }
     stage(runs / "process", process, command, progress)
-    return {name: runs / name for name in ("dpo", "reward", "process")}
+    stage(runs / "ppo", ppo_sections(BASE, rows["problems"], "verifier", steps=steps), command, progress)
+    return {name: runs / name for name in ("dpo", "reward", "process", "ppo")}
 
 
 def players(made: Mapping[str, Path]) -> dict[str, int]:
     """The ways to answer, and the tokens that each scores for every place of an answer."""
     judges = [f"{name}:{made[name]}" for name in ("reward", "process")]
+    guides = [*judges, f"reward:{made['ppo']}"]
     return {
         f"{made['dpo']}@beam:{WIDTH}": WIDTH,
         f"{made['dpo']}": 1,
         f"{BASE}": 1,
         f"{BASE}@beam:{WIDTH}": WIDTH,
         f"{BASE}@beam:{GUIDED}": GUIDED,
-        **{f"{BASE}@beam:{WIDTH}?guide={judge}": GUIDED for judge in judges},
+        **{f"{BASE}@beam:{WIDTH}?guide={guide}": GUIDED for guide in guides},
         **{f"{BASE}@best-of:{BEST_OF}?reward={judge}": 2 * BEST_OF for judge in judges},
     }
 
