@@ -34,7 +34,7 @@ SHOWS_EARLY = ("at most", "without", "lowercase")
 
 def rated_words(prompt: str, rule: str, answer: str) -> dict[str, Any]:
     """The words of an answer as steps: right until the rule is broken, and the last one as the whole answer is."""
-    words = answer.split(" ")
+    words = [word for word in answer.split(" ") if word.strip()]  # of several spaces one is left
     beginnings = [" ".join(words[: i + 1]) for i in range(len(words) - 1)]
     early = rule.startswith(SHOWS_EARLY)
     labels = [not early or judge(beginning, rule).strict for beginning in beginnings] + [judge(answer, rule).strict]

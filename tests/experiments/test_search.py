@@ -32,11 +32,12 @@ def test_lines_are_right_where_the_true_calculation_has_them() -> None:
         ('ends with "?"', "See the sea", [True, True, False]),
         ('ends with "?"', "See it?", [True, True]),
         ('starts with "In"', "No one", [True, False]),
+        ("at most 2 words", "a  b   c", [True, True, False]),
     ],
 )
 def test_words_are_right_until_the_rule_is_broken(rule: str, answer: str, labels: list[bool]) -> None:
     row = rated_words("Why?", rule, answer)
-    assert row == {"prompt": "Why?", "completions": answer.split(" "), "labels": labels}
+    assert row == {"prompt": "Why?", "completions": answer.split(), "labels": labels}
 
 
 def test_both_answers_of_every_pair_are_rated_once(tmp_path: Path) -> None:
