@@ -121,3 +121,12 @@ def test_a_file_that_is_gone_before_it_is_copied_is_named(tmp_path: Path, monkey
         fix(report, str(tmp_path / "out.jsonl"), check)
     assert error.value.what == "begins as utf-16 and cannot be read as such"
     assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_half_a_letter_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes((json.dumps(ROW) + "\n").encode("utf-16")[:-1])
+    with pytest.raises(DataError) as error:
+        fix(check(str(path)), str(tmp_path / "out.jsonl"), check)
+    assert error.value.what == "begins as utf-16 and cannot be read as such"
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]
