@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from twofold.data import arrow_rows
@@ -129,6 +130,17 @@ def test_streams_and_files_are_read(file: bool, tmp_path: Path) -> None:
     assert found is not None
     assert found[0] == broken
     assert found[1]
+
+
+def test_parquet_is_decoded_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many rows together, and columns that stay dictionaries."""
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"a": ["x"] * 5, "b": ["y"] * 5}), path)
+    monkeypatch.setattr(arrow_rows, "plan", lambda *_: (2, ["a"]))
+    found = list(parquet(path, Allowance(path, 100)))
+    assert [each.num_rows for each in found] == [2, 2, 1]
+    assert [pa.types.is_dictionary(column.type) for column in found[0].columns] == [True, False]
+    assert found[2].to_pydict() == {"a": ["x"], "b": ["y"]}
 
 
 def test_the_first_line_of_an_error() -> None:

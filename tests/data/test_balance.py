@@ -55,3 +55,22 @@ def test_one_file_and_files_that_do_not_count_are_refused() -> None:
     assert error.value.where == "b:c"
     with pytest.raises(DataError, match="no row of this file counts"):
         balanced(groups(3, 0), FILES)
+
+
+def test_every_answer_of_a_row_has_its_weight_and_no_file_is_named_by_its_section() -> None:
+    made = [
+        Group(f"{file}:1", g.prompt, g.branches)
+        for file, g in zip(("a", "b:c"), tiny.groups((2, 3, 1), (2, 1)), strict=True)
+    ]
+    found = balanced([made[0], *[made[1]] * 3], FILES)
+    assert [[b.columns["weight"] for b in group.branches] for group in found[:2]] == [
+        [2.0, 2.0],
+        [pytest.approx(2 / 3)],
+    ]
+    lazily = balanced(Concat([[made[0], made[1]]]), FILES)
+    assert isinstance(lazily, BalancedGroups)
+    assert (len(lazily), len(lazily.key)) == (2, 32)
+    for files, where in (([], "data.train"), (FILES[1:], "b:c")):
+        with pytest.raises(DataError, match="needs several files") as error:
+            balanced(made, files)
+        assert error.value.where == where

@@ -92,3 +92,10 @@ def test_a_template_shows_tools_or_not(tokenizer: Any, shown: str, shows: bool) 
 def test_tools_of_a_text_are_in_one_order() -> None:
     assert tools_message('[{"name": "é", "type": "function"}]').content == '[{"type": "function", "name": "é"}]'
     assert tools_message(()).content == "[]"
+
+
+def test_tools_are_sent_beside_the_turns() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    assert as_request((tools_message([tool]), ASK)) == ([{"role": "user", "content": "q"}], {"tools": [tool]})
+    assert as_request((tools_message([]), ASK)) == ([{"role": "user", "content": "q"}], {})
+    assert as_request("q") == ("q", {})

@@ -53,7 +53,7 @@ def test_any_other_split_is_refused(given: dict[str, Any], message: str) -> None
         DataSplit(**given)
 
 
-@pytest.mark.parametrize("given", [{"bytes": 0}, {"items": 0}, {"bytes": -1}, {"bytes": 0, "items": 0}])
+@pytest.mark.parametrize("given", [{"bytes": 0}, {"items": 0}, {"growth": 0}, {"bytes": -1}, {"bytes": 0, "items": 0}])
 def test_bounds_below_one_are_refused(given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="bounds must be ≥ 1"):
         RowBounds(**given)

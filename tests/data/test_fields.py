@@ -215,6 +215,7 @@ TOOL = {"type": "function"}
         ((ASK,), TOOL, (ASK,), "is no list of tool definitions"),
         ((ASK,), "[", (ASK,), "is no list of tool definitions"),
         ((ASK,), "[" * 100_000, (ASK,), "is no list of tool definitions"),
+        ((ASK,), '[{"type": "function", "type": "function"}]', (ASK,), "is no list of tool definitions"),
     ],
 )
 def test_tools_stand_before_a_chat(asked: Any, tools: Any, read: Any, reason: str) -> None:
@@ -327,3 +328,15 @@ def test_a_row_with_parts_of_its_own_shares_what_is_wrong_with_it() -> None:
     ]  # fmt: skip
     assert [(f.field, f.severity, f.check) for f in row.remarks] == [("x", "warning", "odd")]
     assert row.faults[1].remedy == "the row is passed over"
+
+
+def test_a_shared_answer_before_another_question_is_not_scored() -> None:
+    """Both sides go on with a question of their own: the answer before it is theirs, and no part of what is learnt."""
+    turns = [*CHAT, {"role": "user", "content": "r"}, {"role": "assistant", "content": "b"}]
+    other = [*CHAT, {"role": "user", "content": "s"}, {"role": "assistant", "content": "c"}]
+    row = fields(chosen=turns, rejected=other)
+    prompt, completions = row.turns(None, "chosen", "rejected")
+    assert (prompt, row.faults) == ((ASK,), [])
+    for completion, question, answer in zip(completions, "rs", "bc", strict=True):
+        assert completion == (ANSWER, Message("user", question), Message("assistant", answer))
+        assert [turn.scored for turn in completion if isinstance(turn, Message)] == [False, None, None]

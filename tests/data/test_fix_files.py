@@ -6,12 +6,14 @@ import datetime
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twofold.data import fix as module
 from twofold.data import unpacking
 from twofold.data.fix import fix
+from twofold.data.issues import Issue
 from twofold.data.reading import Reading, RowBounds
 from twofold.data.repairs import Repaired
 from twofold.data.validate import check
@@ -90,3 +92,41 @@ def test_a_fault_of_the_whole_is_named_by_the_users_file(tmp_path: Path) -> None
     with pytest.raises(DataError, match="has no rows") as error:
         fix(check(str(empty)), out, check)
     assert error.value.where == str(empty)
+
+
+def test_rows_are_read_within_the_bounds_of_the_reading(tmp_path: Path) -> None:
+    """Errors come instead of rows; a warning before a row is passed over."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\ufeff{"a": 1}\n{"a": "' + "x" * 40 + '"}\n', encoding="utf-8")
+    first, (number, fault) = module._rows(Reading(str(path), bounds=RowBounds(bytes=20)))
+    assert first == (1, {"a": 1})
+    assert isinstance(fault, Issue)
+    assert (number, fault.check) == (0, "row too long")
+    assert [number for number, _ in module._rows(Reading(str(path)))] == [1, 2]
+
+
+def test_a_file_that_is_gone_before_it_is_copied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real, calls = tmp_path / "rows.jsonl", module.opened, list[Path]()
+    path.write_bytes((json.dumps(ROW) + "\n").encode("utf-16"))
+
+    def opening(of: Path) -> Any:
+        calls.append(of)
+        if len(calls) > 1:
+            raise FileNotFoundError(of)
+        return real(of)
+
+    report = check(str(path))
+    monkeypatch.setattr(module, "opened", opening)
+    with pytest.raises(DataError) as error:
+        fix(report, str(tmp_path / "out.jsonl"), check)
+    assert error.value.what == "begins as utf-16 and cannot be read as such"
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_half_a_letter_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes((json.dumps(ROW) + "\n").encode("utf-16")[:-1])
+    with pytest.raises(DataError) as error:
+        fix(check(str(path)), str(tmp_path / "out.jsonl"), check)
+    assert error.value.what == "begins as utf-16 and cannot be read as such"
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]

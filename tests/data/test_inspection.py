@@ -13,7 +13,15 @@ from twofold.data.formats import Stream, texts
 from twofold.data.lengths import Histogram
 from twofold.data.reading import Reading
 from twofold.data.tokenize import Encoder, TokenizeSettings
-from twofold.data.validate import CHECKS, Inspection, Report, check, control_characters
+from twofold.data.validate import (
+    _CONTROL_BYTES,
+    CHECKS,
+    Inspection,
+    Report,
+    _may_have_controls,
+    check,
+    control_characters,
+)
 from twofold.records import Message, Request, Source
 
 Write = Callable[..., str]
@@ -98,6 +106,13 @@ def test_control_characters_are_named_by_their_place(text: str, place: tuple[int
     reason = "" if place is None else f"holds the control character U+{place[0]:04X} at position {place[1]}"
     assert found == ([("f", 3, "prompt", "warning", reason)] if reason else [])
     assert control_characters in CHECKS
+
+
+def test_only_what_may_hold_control_characters_is_searched() -> None:
+    """By bytes: what is below a space but for tab and line ends, DEL, and what C1 controls and U+FFFD begin with."""
+    assert bytes([*range(9), 11, 12, *range(14, 32), 127]) == _CONTROL_BYTES
+    assert not any(map(_may_have_controls, ("", "a\tb\r\n ~", "ÀÉ€語", "\ud800")))
+    assert all(map(_may_have_controls, ("a\x0b", "\x7f", "\x80", "é\x9f", "\ufffd")))
 
 
 def test_texts_of_a_ranking_that_are_the_same_are_named_by_the_first(write: Write) -> None:

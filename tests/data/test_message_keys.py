@@ -120,7 +120,7 @@ NO_OBJECT = "call 1, of `f`: its `arguments` are no JSON object"
     ("value", "reason", "remedy", "check"),
     [
         *((value, "its `tool_calls` is no list of calls", f"write it as {FORM}", "malformed tool call")
-          for value in ("x", [], (), 3, "[]", None)),
+          for value in ("x", [], (), 3, "[]", None, "[" * 5_000)),
         ([1], "call 1 is no object with a `function`", f"write calls as {FORM}", "malformed tool call"),
         ([CALL, {"function": 1}], "call 2 is no object with a `function`", f"write calls as {FORM}",
          "malformed tool call"),
@@ -129,7 +129,7 @@ NO_OBJECT = "call 1, of `f`: its `arguments` are no JSON object"
         ([{"function": {"name": 3}}], "call 1 has no `function.name`", f"write calls as {FORM}", "malformed tool call"),
         *(([{"function": {"name": "f", "arguments": value}}], NO_OBJECT,
            'write them as {"city": "…"}, or as such an object in a text', "malformed tool call")
-          for value in ("[1]", "x", [1], '{"a": 1, "a": 2}')),
+          for value in ("[1]", "x", [1], '{"a": 1, "a": 2}', '{"a": ' + "[" * 5_000)),
         ([{"type": "code", "function": {"name": "f"}}], "call 1 is of another type than `function`",
          f"write calls as {FORM}", "malformed tool call"),
         *(([call], "call 1: its key `mood` is filled, and twofold does not read it",

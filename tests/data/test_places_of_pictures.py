@@ -81,6 +81,7 @@ def test_a_file_address_is_a_file(file: str) -> None:
         (3, "has a picture that is no name of a file"),
         ("gone.png", "names the picture `gone.png`, which cannot be read"),
         ("data:image/png;base64,é", "names the picture `data:image/png;base64,é`, which cannot be read"),
+        ("data:image/png;base64,eA?==", "names the picture `data:image/png;base64,eA?==`, which cannot be read"),
     ],
 )
 def test_what_is_no_picture_is_named(named: Any, reason: str, file: str) -> None:

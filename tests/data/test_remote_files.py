@@ -56,6 +56,7 @@ def test_a_file_is_copied_once_and_again_when_it_changes(cache: Path) -> None:
     address = put("a/rows.jsonl", lines(ROW))
     assert chosen(address) == ["2"]
     (copy,) = copies(cache)
+    assert (copy.name, len(copy.parent.name), copy.parent.parent.name) == ("rows.jsonl", 32, "files")
     before = copy.stat().st_mtime_ns
     remote._copied.cache_clear()
     assert chosen(address) == ["2"]

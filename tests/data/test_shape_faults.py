@@ -85,6 +85,8 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
      ['prompt: is no JSON list of texts → write it as ["…", …], one text for each turn [error: mistyped field]']),
     (ARENA_TEXTS, {**TEXTS, "response_b": '["b", 3]'},
      ['response_b: is no JSON list of texts → write it as ["…", …], one text for each turn [error: mistyped field]']),
+    (ARENA_TEXTS, {**TEXTS, "prompt": "[" * 100_000},
+     ['prompt: is no JSON list of texts → write it as ["…", …], one text for each turn [error: mistyped field]']),
     (ARENA_TEXTS, {**TEXTS, "response_a": None},
      ['response_a: is no JSON list of texts → write it as ["…", …], one text for each turn [error: mistyped field]']),
     (ARENA_TEXTS, {**TEXTS, "prompt": '["p", "q", "r"]', "response_a": '["a", "b"]'},

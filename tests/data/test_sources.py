@@ -10,6 +10,7 @@ import pytest
 
 from twofold.config.load import from_overrides, validate
 from twofold.data.dataset import Reader
+from twofold.data.readers import files
 from twofold.data.settings import DataSettings, DataSource, DataSplit
 from twofold.errors import DataError, RecipeError
 from twofold.progress import Silent
@@ -92,3 +93,11 @@ def test_ignored_keys_and_bounds_reach_the_reader(write: Write, tmp_path: Path) 
     bounds = validate(DataSettings, from_overrides([f"train={path}", "bounds.bytes=99", "ignore=[summary]"]))
     with pytest.raises(DataError, match="row 2 is longer than 99 bytes"):
         Reader(bounds, tmp_path / "cache", 0, Silent()).read(None)
+
+
+def test_two_stars_are_any_number_of_folders(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    written = [write(name, *pairs(name)) for name in ("a.jsonl", "x/b.jsonl", "x/y/c.jsonl")]
+    assert files(str(tmp_path / "**" / "*.jsonl")) == written
+    assert files(str(tmp_path / "*" / "*.jsonl")) == written[1:2]
+    assert files(written[0]) == written[:1]

@@ -82,6 +82,17 @@ def test_overlap_is_refused_by_the_first_rows() -> None:
         refuse_overlap(train, evaluation)
     assert "2 of 3 evaluation rows" in str(error.value)
     assert "test.jsonl:2 = train.jsonl:2, test.jsonl:3 = train.jsonl:3" in str(error.value)
+    assert error.value.where == "test.jsonl"
+
+
+@pytest.mark.parametrize(("count", "end"), [(2, ""), (3, ""), (4, " …"), (5, " …")])
+def test_at_most_three_rows_of_an_overlap_are_named(count: int, end: str) -> None:
+    prompts = list(range(1, count + 1))
+    evaluation = [task(f"problem {p}", p, "test.jsonl") for p in prompts]
+    named = ", ".join(f"test.jsonl:{n} = train.jsonl:{n}" for n in prompts[:3])
+    with pytest.raises(DataError) as error:
+        refuse_overlap(tasks(prompts), evaluation)
+    assert error.value.what == (f"{count} of {count} evaluation rows have a prompt that is trained on: {named}{end}")
 
 
 @pytest.mark.parametrize("place", range(3))

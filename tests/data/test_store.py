@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from twofold.data.store import AT_ONCE, Batches, Stored, opened, write
-from twofold.disk import sha256
+from twofold.disk import read_signed, sha256, write_signed
 
 SCHEMA = pa.schema([("n", pa.int64())])
 ROWS = 2 * AT_ONCE + 5
@@ -73,6 +73,15 @@ def test_a_damaged_store_is_as_good_as_none(tmp_path: Path, damage: str) -> None
     else:
         arrow.write_bytes(whole[:-1] if damage == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
     assert opened(tmp_path, "other" if damage == "another key" else "key") is None
+
+
+def test_a_sheet_of_what_is_no_table_is_as_good_as_none(tmp_path: Path) -> None:
+    """Signed, and with the right digest."""
+    (tmp_path / "key.arrow").write_bytes(b"no table")
+    sheet = {"sha256": sha256(tmp_path / "key.arrow"), "counts": [1], "facts": {}}
+    write_signed(tmp_path / "key.json", sheet, about="key")
+    assert read_signed(tmp_path / "key.json", about="key") == sheet
+    assert opened(tmp_path, "key") is None
 
 
 def test_rows_that_fail_leave_nothing_behind(tmp_path: Path) -> None:

@@ -87,6 +87,34 @@ def test_without_a_clock_of_threads_the_wall_counts(monkeypatch: pytest.MonkeyPa
     assert time_limit._seconds(threading.get_ident()) == 7.0
 
 
+def test_what_was_stopped_is_not_stopped_again_behind_its_end(watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception that has not come yet is taken back; where none was raised, there is none to take back."""
+    raised = list[tuple[int, object]]()
+    monkeypatch.setattr(time_limit, "_raise_in", lambda thread, error: raised.append((thread, error)))
+    watch.end(time_limit._Call(7, 0.0))
+    assert raised == []
+    watch.end(time_limit._Call(7, 0.0, stopped=True))
+    assert raised == [(7, None)]
+
+
+def test_a_call_that_is_stopped_is_stopped_once(watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised, now = list[tuple[int, object]](), iter([4.0, 5.0, 6.0])
+    monkeypatch.setattr(time_limit, "_raise_in", lambda thread, error: raised.append((thread, error)))
+    monkeypatch.setattr(time_limit, "_seconds", lambda _: next(now, 9.0))
+    watch.calls[7] = time_limit._Call(7, 5.0)
+    pauses = iter(range(5))
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 0.01
+        if next(pauses, None) is None:
+            watch.calls.clear()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    watch._run()
+    assert raised == [(7, time_limit._Overtime)]
+    assert next(now, None) is None, "5.0 s are no more than 5.0 s"
+
+
 def test_a_forked_process_has_a_watch_of_its_own(watch: Any) -> None:
     within(60, int)
     watch.lock.acquire()
