@@ -62,7 +62,7 @@ def main() -> None:
     if not model.is_dir():
         export_model(options.runs / "run" / "model", model, "bfloat16")
     print("transformers serve --host 127.0.0.1 --port 8765 --device cpu --dtype bfloat16")
-    print(f"twofold evaluate '{URL}#{model}?max_tokens=8' --task judge --tasks {options.data / 'heldout.jsonl'} "
+    print(f"twofold evaluate 'llm:{URL}#{model}?max_tokens=8' --task judge --tasks {options.data / 'heldout.jsonl'} "
           f"--rubric {file} --out {options.runs / 'check'}")  # fmt: skip
 
 
