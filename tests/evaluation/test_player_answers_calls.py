@@ -184,3 +184,15 @@ def test_a_reward_is_checked_with_every_row_before_anything_is_drawn(
     monkeypatch.setattr(module, "parse_judge", lambda name, place: kind)
     made.check([Player(model="m"), Player(model="m", best_of=2, reward="reward:r")])
     assert seen == [module.BEST_OF.where, ("#### 4", "t.jsonl:1"), (None, "t.jsonl:2")]
+
+
+def test_a_file_of_answers_may_have_further_columns(book: Book, tmp_path: Path) -> None:
+    """As other programs write them; rows without an answer are passed over, and a list gives its first."""
+    rows: list[Any] = [
+        {"prompt": "four", "completion": "4", "latency": 0.5, "run": "a"},
+        {"prompt": "so", "answers": ["mi", "re"], "latency": 0.5}, {"prompt": "so", "answers": []},
+    ]  # fmt: skip
+    file = tmp_path / "said.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = book(samples=3).of(Player(model=str(file)))
+    assert [[(c.completion, c.origin["row"]) for c in several] for several in found] == [[("4", 1)], [("mi", 2)]]

@@ -276,3 +276,24 @@ def test_rows_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [Demonstration(str(n), "a", Source("f", n)) for n in range(3)]
     assert ModelScorer(held, encoder).score(records, told) == [[0.0], [1.0], [2.0]]  # type: ignore[arg-type]
     assert told.calls == [("begin", "score", 3), ("advance", "score", 2), ("advance", "score", 1), ("end", "score")]
+
+
+@pytest.mark.parametrize("kind", [RewardGuide, ValueGuide])
+def test_values_of_a_guide_are_float64_whatever_the_models_are(kind: Any) -> None:
+    """They are added to sums of log-probabilities. Of a text that has stopped, the value before its stop token."""
+    asked = list[Any]()
+    rows = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0, 6.0])]
+
+    def values(groups: Any) -> Any:
+        asked.extend(groups)
+        return [rows]
+
+    held: Any = SimpleNamespace(scores=lambda groups: values(groups) and [[2.5, 4.5]], values=values)
+    guide = kind(held) if kind is RewardGuide else kind(held, frozenset({9, 7}))
+    found = guide(torch.tensor([1]), torch.tensor([[4, 5], [4, 9]]))
+    want = [2.5, 4.5] if kind is RewardGuide else [3.0, 5.0]
+    assert (found.tolist(), found.dtype) == (want, torch.float64)
+    (group,) = asked
+    more = [] if kind is RewardGuide else [7]
+    assert group.name == "a partial answer"
+    assert (group.prompt.tolist(), [b.tokens.tolist() for b in group.branches]) == ([1], [[4, 5, *more], [4, 9, *more]])
