@@ -72,9 +72,11 @@ def test_a_classifiers_stop_tokens_are_in_its_config() -> None:
     assert heads._stops(model, tokenizer, "here") == {3, 5}
 
 
-def test_a_classifier_of_several_labels_is_refused_in_words() -> None:
+@pytest.mark.parametrize("labels", [0, 3])
+def test_a_classifier_of_other_than_one_label_is_refused_in_words(labels: int) -> None:
     with pytest.raises(ModelError) as error:
-        heads._refuse_labels(tr.LlamaConfig(num_labels=3), "here")
+        heads._refuse_labels(SimpleNamespace(num_labels=labels), "here")
+    assert error.value.what == f"a classifier of {labels} labels is no reward model"
     assert (error.value.where, error.value.remedy) == (
         "here", "choose a classifier of one label, or a language model, which gets a fresh head",
     )  # fmt: skip
