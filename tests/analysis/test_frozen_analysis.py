@@ -35,5 +35,5 @@ def test_numbers_that_nobody_names_are_these() -> None:
     }  # fmt: skip
 
 
-def test_settings_are_given_by_name() -> None:
+def test_settings_are_keywords() -> None:
     assert by_keyword(analysis) == {"ExplainSettings"}

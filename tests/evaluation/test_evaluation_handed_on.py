@@ -29,7 +29,7 @@ from twofold.records import Request, Source, Task
 PROBLEMS = [Task("four", f"#### {n}", Source("t", n)) for n in (1, 2, 3)]
 
 
-def test_settings_are_given_by_name() -> None:
+def test_settings_are_keywords() -> None:
     assert by_keyword(evaluation) == {
         "AccuracySettings", "AlpacaEvalSettings", "ArenaHardSettings", "BenchmarkSettings", "Drawing",
         "FrontierSettings", "IfevalSettings", "JudgeSettings", "MatchSettings", "MathPassAtKSettings", "MathSettings",

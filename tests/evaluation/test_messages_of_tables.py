@@ -65,7 +65,7 @@ def refused(call: Any, *given: Any, **how: Any) -> tuple[str, str, str]:
         ("m@shots:1,2", "is 2 players", "write one value for each setting here"),
     ],
 )  # fmt: skip
-def test_a_wrong_player_is_told_what_is_possible(text: str, what: str | None, remedy: str) -> None:
+def test_a_wrong_player_learns_what_is_possible(text: str, what: str | None, remedy: str) -> None:
     found = refused(parse_player, text)
     assert found[1:] == (f"player {text}", remedy)
     assert what in (None, found[0])

@@ -48,7 +48,7 @@ class Judge:
         return [("A>>B", "A>B"), ("A>B", None), None, ("A=B", "B>A")][:number]
 
 
-def test_grades_are_asked_of_one_server_with_what_it_may_leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grades_come_from_one_server_with_what_it_may_leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
     made, rubrics = list[Any](), list[Any]()
     monkeypatch.setattr(arena_hard, "ModelJudge", lambda *given, **how: made.append(Judge(*given, **how)) or made[-1])
     monkeypatch.setattr(arena_hard.Rubric, "load", lambda *given: rubrics.append(given) or "rubric")

@@ -124,7 +124,7 @@ def test_a_file_of_another_form_is_none_of_a_benchmark(row: dict[str, Any], tmp_
     assert published_answers(str(tmp_path / "b.jsonl"), [item(0)]) is None
 
 
-def test_answers_are_found_by_id_or_by_prompt_in_the_order_of_the_items(tmp_path: Path) -> None:
+def test_answers_match_by_id_or_by_prompt_in_the_order_of_the_items(tmp_path: Path) -> None:
     file = lines(tmp_path / "a.jsonl", {"uid": "u", "messages": [{"role": "assistant", "content": "1"}]},
                  {"instruction": "p2", "output": "2"})  # fmt: skip
     several = [item(1, "", "p2"), item(0, "u", "p1")]

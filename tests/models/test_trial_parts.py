@@ -364,7 +364,7 @@ def test_the_first_dtype_that_the_layers_know(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("takes", [True, False])
-def test_a_pack_that_fails_is_told_by_its_first_line_or_by_what_the_model_lacks(
+def test_a_pack_that_fails_shows_its_first_line_or_by_what_the_model_lacks(
     takes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*given: Any, **how: Any) -> Any:
