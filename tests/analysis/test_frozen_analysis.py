@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.frozen import changeable
+from support.frozen import by_keyword, changeable
 from support.usual_defaults import constants, numbers, switched_on, unusual
 from twofold import analysis
 
@@ -33,3 +33,7 @@ def test_numbers_that_nobody_names_are_these() -> None:
         "ledger.fewest": 10, "ledger.top": 10, "ExplainSettings.beta": 0.1, "ExplainSettings.fewest": 10,
         "explain_model.beta": 0.1, "explain_model.fewest": 10, "explain.fewest": 10,
     }  # fmt: skip
+
+
+def test_settings_are_keywords() -> None:
+    assert by_keyword(analysis) == {"ExplainSettings"}

@@ -72,7 +72,7 @@ def test_groups_that_never_meet_have_scores_of_their_own() -> None:
     assert (values[0] + values[3], values[1] + values[2], values[4]) == pytest.approx((0, 0, 0), abs=1e-9)
 
 
-@pytest.mark.parametrize("held", [8, 16, 1000])
+@pytest.mark.parametrize("held", [1, 8, 16, 1000])
 def test_as_many_resamples_as_asked_for_in_blocks_of_any_size(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same draws, whatever the size of a block."""
     won_PX = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from support.frozen import changeable
-from support.usual_defaults import numbers, switched_on, unusual
+from support.usual_defaults import constants, numbers, switched_on, unusual
 from twofold import models
 
 
@@ -32,4 +34,22 @@ def test_numbers_that_nobody_names_are_these() -> None:
         "bfloat16_speedup.size": 512, "_seconds.repeats": 5, "ReferenceSettings.alpha": 0.6,
         "ReferenceSettings.sync_every": 512, "ReferenceSettings.fit_epochs": 1.0,
         "ReferenceSettings.fit_learning_rate": 1e-05,
+    }  # fmt: skip
+
+
+def test_constants_are_these() -> None:
+    assert constants(models) == {
+        "agreement.BOUNDS": {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1, "q8_0": 0.2}, "footprint._FEW": 4,
+        "inline_attention._COLUMNS": 8, "integrity.MOST_HEADER": 100_000_000, "logprob.TOP": 20,
+        "logprob.TILE": {"cpu": (2048, 1024), "cuda": (8192, 32768)}, "machine.GIB": 1_073_741_824,
+        "masters._LOW": 65_535, "masters._PERIOD": 262_139, "packing._FAR": 4_611_686_018_427_387_904,
+        "packing._LONG": 320, "packing._WASTE": 1.25, "precision.NARROWEST": 512, "precision.FAST": 1.5,
+        "quantized.BYTES_PER_WEIGHT": {"nf4": 0.515869140625, "int8": 1.0}, "reference.CACHE_VERSION": 3,
+        "reference._PART": 16, "reference._WINDOW": 16_384, "seq2seq._WASTE": 1.25, "seq2seq._SHORT": 16,
+        "small_copy.WINDOW": 8, "small_copy.SWITCH": 20, "small_copy.POSITIONS": 48, "small_copy._VOCABULARY": 64,
+        "small_copy._LAYERS": 6, "small_copy._EXPERTS": 16, "small_copy._FEED_FORWARD": 48,
+        "small_copy._HEADS": (2, 4), "small_copy._MOST": 42_000_000, "tiled_attention._SCORES": 300_000,
+        "tiled_attention._STRETCH": 64, "tiled_attention._UNSEEN": -1e30,
+        "trial._SHAPES": ((6, 7, 4), (14, 16, 5), (24, 9, 3), (1, 3)), "trial._LONGEST": 34, "trial._OFFSETS": 5,
+        "trial._TOLERANCE": {torch.float64: 1e-4, torch.float32: 5e-3},
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,21 @@ def test_the_dtype_is_asked_for_by_revision(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(stored, "config_at", lambda *named: SimpleNamespace(dtype=None))
     assert dtype_on_disk("org/m", "r1") == torch.float32
     assert asked == [("org/m", "r1")]
+
+
+def test_files_of_weights_have_5_gb_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the config names the dtype of what is written."""
+    model, calls = tiny.llama(), list[Any]()
+    whole = type(model).save_pretrained
+
+    def save(self: Any, folder: Any, **how: Any) -> None:
+        calls.append((folder, how["max_shard_size"]))
+        whole(self, folder, **how)
+
+    monkeypatch.setattr(type(model), "save_pretrained", save)
+    save_weights(model, tmp_path, torch.bfloat16)
+    assert calls == [(tmp_path, "5GB")]
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
 
 
 def test_other_weights_are_written_in_place_of_the_models_own(tmp_path: Path) -> None:

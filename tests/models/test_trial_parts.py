@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -360,3 +361,24 @@ def test_the_first_dtype_that_the_layers_know(monkeypatch: pytest.MonkeyPatch) -
     assert copied is not None
     assert copied.dtype == torch.float32
     assert spoken == [*[torch.float64] * 3, torch.float32]  # of 2 heads, of 4, then as wide as it is
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_pack_that_fails_shows_its_first_line_or_by_what_the_model_lacks(
+    takes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any, **how: Any) -> Any:
+        raise RuntimeError("no\nreason")
+
+    def forward(input_ids: Any, position_ids: Any) -> None: ...
+
+    def without(input_ids: Any) -> None: ...
+
+    model, groups = tiny.llama(), tiny.groups((3, 2))
+    before = model.config._attn_implementation
+    monkeypatch.setattr(trial, "pack_hidden", fails)
+    monkeypatch.setattr(trial, "backbone", lambda model: SimpleNamespace(forward=forward if takes else without))
+    note = trial._sharing_note(model, LanguageHead(), groups, (RowLengths(), torch.zeros(2)))
+    lacks = "it takes no positions, so that no completion can begin where its prompt ends"
+    assert note == ("a pack fails: no" if takes else lacks)
+    assert model.config._attn_implementation == before

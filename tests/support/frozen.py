@@ -37,3 +37,12 @@ def changeable(package: Any) -> set[str]:
 def slotted(package: Any) -> set[str]:
     """Those without a dictionary of their own: there are very many of them."""
     return {name for name, cls in dataclasses_of(package).items() if "__slots__" in vars(cls)}
+
+
+def by_keyword(package: Any) -> set[str]:
+    """Those with fields of their own, all of which are given by name."""
+    own = {
+        name: [field for field in fields(cls) if field.name in vars(cls).get("__annotations__", {}) and field.init]
+        for name, cls in dataclasses_of(package).items()
+    }
+    return {name for name, several in own.items() if several and all(field.kw_only for field in several)}

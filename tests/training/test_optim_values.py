@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from twofold.errors import RecipeError
 from twofold.training import optim
 from twofold.training.optim import (
     SGD,
@@ -65,6 +67,16 @@ def test_moments_of_8_bits_have_their_constants() -> None:
     assert {name: made.defaults[name] for name in ("lr", "betas", "eps")} == {
         "lr": 0.25, "betas": (0.5, 0.75), "eps": 0.5,
     }  # fmt: skip
+
+
+def test_moments_of_8_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(RecipeError) as error:
+        AdamW8bit().over([])
+    assert (error.value.what, error.value.where) == ("bitsandbytes is not installed", "optimizer.kind")
+    assert error.value.remedy == (
+        "pip install 'twofold[quantized]', or use optimizer.kind=adafactor, which needs no package"
+    )
 
 
 def test_muon_has_its_own_momentum_decay_and_size_of_steps() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 
+import pytest
 import torch
 
 from support import tiny
@@ -25,6 +26,14 @@ def test_a_steps_speed() -> None:
     assert with_drafts["drafts_per_second"] == 6.6667
     assert with_drafts["tokens_per_second"] == 25e9
     assert pace(made, {"drafts": 4.0}, 0.0, 1.0)["drafts_per_second"] == 4e9
+
+
+def test_memory_is_rounded_to_thousandths_of_a_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twofold.training.pace.peak_memory", lambda: 12346 * 2**30 // 10000)
+    assert pace(Round(0, []), {}, 0.5, 2.0) == {
+        "seconds": 2.0, "tokens": 0, "tokens_per_second": 0.0, "memory_gib": 1.235,
+    }  # fmt: skip
+    assert pace(Round(0, []), {}, 0.5, 0.123456)["seconds"] == 0.1235
 
 
 def test_peak_memory_is_in_bytes() -> None:
