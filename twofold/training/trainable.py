@@ -99,8 +99,8 @@ class Trainable:
             self.schedule.step()
 
     def _moment(self, name: str, value: Tensor, parameter: Tensor) -> Tensor | int:
-        """A moment as the optimizer stores it. A fused optimizer stores the number of steps on the device of its weight; others
-        store it on the CPU, or as a plain number."""
+        """A moment as the optimizer stores it. A fused optimizer stores the number of steps on the device of the
+        weight; others store it on the CPU, or as a plain number."""
         if name != "step":
             return part_of(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
         if not value.is_floating_point():
