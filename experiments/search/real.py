@@ -62,7 +62,7 @@ def models(runs: Path, base: str, data: Path, progress: Progress) -> Mapping[str
     pairs: dict[str, Any] = {"train": str(data / "pairs.jsonl"), "tokenize": {"max_length": 384}}
     heldout = {"heldout": {"file": str(data / "heldout.jsonl")}}
     rated = {"train": str(steps), "tokenize": {"max_length": 384, "step_separator": " "}}
-    rate = {"optimizer": {**common["optimizer"], "learning_rate": 3e-4}}
+    faster = {"optimizer": {**common["optimizer"], "learning_rate": 3e-4}}
     ppo = ppo_sections(base, data / "problems.jsonl", "verifier:instructions", steps=24)
     ppo["sampling"]["max_new_tokens"] = NEW_TOKENS
     sections: dict[str, dict[str, Any]] = {
@@ -75,10 +75,11 @@ def models(runs: Path, base: str, data: Path, progress: Progress) -> Mapping[str
             "training": {"steps": 48, "batch_size": 8},
         },
         "process": {
-            **common, "data": {**rated, "heldout": {"fraction": 0.1}}, "objective": {"kind": "process_reward"},
-            "training": {"steps": 72, "batch_size": 8},
+            **common, **faster, "data": {**rated, "heldout": {"fraction": 0.1}},
+            "objective": {"kind": "process_reward"},
+            "training": {"steps": 96, "batch_size": 16},
         },
-        "ppo": {**ppo, **common, **rate, "training": {"steps": 24, "batch_size": 8}},
+        "ppo": {**ppo, **common, **faster, "training": {"steps": 24, "batch_size": 8}},
     }  # fmt: skip
     sections["ppo"]["algorithm"]["rollouts"] = 8
     for name, each in sections.items():
