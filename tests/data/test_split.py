@@ -85,6 +85,13 @@ def test_overlap_is_refused_by_the_first_rows() -> None:
     assert error.value.where == "test.jsonl"
 
 
+def test_an_overlap_is_of_the_file_of_its_first_row() -> None:
+    evaluation = [task("problem 1", 1, "first.jsonl"), task("problem 2", 1, "second.jsonl")]
+    with pytest.raises(DataError) as error:
+        refuse_overlap(tasks([2, 1]), evaluation)
+    assert error.value.where == "first.jsonl"
+
+
 @pytest.mark.parametrize(("count", "end"), [(2, ""), (3, ""), (4, " …"), (5, " …")])
 def test_at_most_three_rows_of_an_overlap_are_named(count: int, end: str) -> None:
     prompts = list(range(1, count + 1))

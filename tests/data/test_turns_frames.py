@@ -79,3 +79,9 @@ def test_the_choice_of_training_is_followed_unless_another_is_made(
     made.init_kwargs |= {CHOICE: kept} if kept else {}
     turns = Turns(made, choice)
     assert (turns.choice, turns.renders) == (followed, followed != "text")
+
+
+@pytest.mark.parametrize(("choice", "doubt"), [("auto", TRANSCRIPT.format(", ends with `Answer:`,")), ("chat", "")])
+def test_a_chosen_chat_is_no_guess(tokenizer: Any, choice: Any, doubt: str) -> None:
+    put = Turns(tokenizer(TURNS + ASKING), choice).put("Question: a\nAnswer:")
+    assert (put.form, put.guess) == ("turn", doubt)
