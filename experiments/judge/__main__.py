@@ -8,16 +8,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.commands import command_line
 from experiments import judge
 from experiments.harness.files import read_rows, write_rows
+from experiments.harness.instructions import base_of, options_of
 from experiments.harness.recipes import stage
 from twofold.cli.progress import RichProgress
-from twofold.demo.real_model import located
 from twofold.judges.language_model import Rubric
 from twofold.models.export import export_model
 
-MODULE, DATA = "experiments.judge", Path("experiments/pretrained/recorded/instructions")
+MODULE = "experiments.judge"
 RUBRIC = """Question: {{ prompt }}
 
 Answer A: {{ first }}
@@ -38,19 +37,17 @@ def verdicts(pairs: list[dict[str, Any]], rubric: Rubric) -> Iterator[dict[str, 
 
 
 def main() -> None:
-    parser = command_line(MODULE, judge.__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/judge"))
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the task's rows")
-    parser.add_argument("--model", help="folder of the base; by default that of `make real`")
+    parser = options_of(MODULE, judge.__doc__, Path("runs/judge"))
     parser.add_argument("--steps", type=int, default=96)
     options = parser.parse_args()
+    base = base_of(parser, options)
     torch.set_num_threads(1)
     options.runs.mkdir(parents=True, exist_ok=True)
     file, rows = options.runs / "rubric.jinja", options.runs / "verdicts.jsonl"
     file.write_text(RUBRIC, encoding="utf-8")
     write_rows(rows, verdicts(read_rows(options.data / "pairs.jsonl"), Rubric.load("compare", file)))
     sections: dict[str, Any] = {
-        "model": {"path": located(options.model), "precision": "bfloat16", "lora": {"rank": 16}},
+        "model": {"path": base, "precision": "bfloat16", "lora": {"rank": 16}},
         "data": {"train": str(rows), "tokenize": {"max_length": 512}},
         "objective": {"kind": "sft"},
         "optimizer": {"learning_rate": 1e-3},

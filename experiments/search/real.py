@@ -16,17 +16,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.commands import command_line
 from experiments.harness.files import read_rows, write_rows
+from experiments.harness.instructions import base_of, options_of
 from experiments.harness.recipes import stage
 from experiments.search.__main__ import ppo_sections
 from twofold.cli.progress import RichProgress
-from twofold.demo.real_model import located
 from twofold.progress import Progress
 from twofold.rewards.instructions import judge
 
 MODULE = "experiments.search.real"
-DATA = Path("experiments/pretrained/recorded/instructions")
 WIDTH, BEST_OF, NEW_TOKENS = 3, 9, 40
 SHOWS_EARLY = ("at most", "without", "lowercase")
 """Rules that the beginning of an answer can break for good. The others are decided by its last word."""
@@ -98,14 +96,11 @@ def players(base: str, made: Mapping[str, Path]) -> list[str]:
 
 
 def main() -> None:
-    parser = command_line(MODULE, __doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/search-real"))
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the task's rows")
-    parser.add_argument("--model", help="folder of the base; by default that of `make real`")
+    parser = options_of(MODULE, __doc__, Path("runs/search-real"))
     parser.add_argument("--prompts", type=int, default=24)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    base = located(options.model)
+    base = base_of(parser, options)
     options.runs.mkdir(parents=True, exist_ok=True)
     prompts = options.runs / "prompts.jsonl"
     rows = read_rows(options.data / "development.jsonl")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from experiments.harness.instructions import base_of, options_of
 from experiments.harness.recipes import recipe_of
 from experiments.search import real
 from experiments.search.__main__ import BASE, players, ppo_sections, rated_steps
@@ -67,3 +68,13 @@ def test_ppo_trains_a_value_model_on_the_reward(tmp_path: Path) -> None:
     recipe: Any = recipe_of(sections, "test")
     assert recipe.algorithm.value is not None
     assert (recipe.algorithm.reward, recipe.training.steps, recipe.model.path) == ("verifier", 7, "m")
+
+
+@pytest.mark.parametrize("option", ["--model", "--data"])
+def test_a_folder_that_is_not_there_is_one_message(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = options_of("experiments.made", None, tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        base_of(parser, parser.parse_args([option, str(tmp_path / "nothing")]))
+    assert str(tmp_path / "nothing") in capsys.readouterr().err

@@ -114,7 +114,7 @@ class Trainable:
 
 def _with_odd_norms(named: Mapping[str, Tensor]) -> list[str]:
     """The names of tensors whose norm is not finite: they hold inf or NaN, or the norm of huge values overflows. Norms
-    of one device and dtype are read at once; a read of each would cost a GPU more than its step."""
+    of one device and dtype are checked at once, with one kernel on a GPU."""
     alike: dict[tuple[torch.device, torch.dtype], list[str]] = {}
     for name, tensor in named.items():
         alike.setdefault((tensor.device, tensor.dtype), []).append(name)
