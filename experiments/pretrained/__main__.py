@@ -16,17 +16,20 @@ from experiments import pretrained
 from experiments.harness.pages import markdown, percent
 from experiments.pretrained import ledger
 from experiments.pretrained.cells import Bench, Cell, players
+from experiments.pretrained.gsm8k import ShortProblems
 from experiments.pretrained.harmless import Harmless
 from experiments.pretrained.instructions import Instructions
-from experiments.pretrained.methods import METHODS
+from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS
 from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import SCREENING_SEED, Protocol
 from experiments.pretrained.sentiment import SentimentTask
 from experiments.pretrained.table import (
+    Cells,
     by_method,
     comparison_table,
     comparisons,
     cost_table,
+    generator_table,
     mean,
     parts_of,
     values_table,
@@ -38,8 +41,10 @@ from twofold.demo.real_model import located
 from twofold.errors import TwofoldError
 
 MODULE, OUT = "experiments.pretrained", Path("experiments/pretrained/recorded")
-TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless())}
-ACTIONS = ("prepare", "room", "run", "tune", "table", "plan", "figure")
+TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless(), ShortProblems())}
+ACTIONS = ("prepare", "room", "run", "tune", "table", "why", "plan", "figure")
+CHANGED = "PDPO"
+"""The method that every intervention changes one part of."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -48,13 +53,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("--task", choices=[*TASKS], default="instructions")
     parser.add_argument("--model", help="folder of the base; by default that of `make real`")
-    parser.add_argument("--method", action="append", default=[], help="by default all: " + "; ".join(METHODS))
+    which = f"by default all: {'; '.join(METHODS)}; interventions: {'; '.join(INTERVENTIONS)}"
+    parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
-    if unknown := [name for name in names if name not in METHODS]:
-        parser.error(f"no such method: {', '.join(unknown)}; there are {'; '.join(METHODS)}")
+    if unknown := [name for name in names if name not in ALL]:
+        parser.error(f"no such method: {', '.join(unknown)}; there are {'; '.join(ALL)}")
     torch.set_num_threads(1)
     try:
         with RichProgress() as progress:
@@ -92,8 +98,18 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         from experiments.pretrained.figure import draw  # imports matplotlib
 
         return f"{draw(cells, bench.here / f'{split}.svg')}"
+    if action == "why":
+        return _why(cells)
     tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]
     return "\n".join([markdown(values_table(cells)), *tests, markdown(cost_table(cells))])
+
+
+def _why(cells: Cells) -> str:
+    """The interventions against PDPO, and what the generator did in all runs."""
+    changed = {name: runs for name, runs in cells.items() if name in (CHANGED, *INTERVENTIONS)}
+    tests = [comparisons(changed, part, baselines=(CHANGED,)) for part in parts_of(changed)]
+    tables = [values_table(changed), *(comparison_table(each) for each in tests if each), generator_table(cells)]
+    return "\n".join(map(markdown, tables))
 
 
 def _played(bench: Bench, cell: Cell) -> str:

@@ -12,12 +12,14 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from torch import Tensor
+
 from experiments.arena.counts import CountedSampler, Tokens
 from experiments.harness.cells import digest_of_files, run
 from experiments.harness.recipes import assemble, recipe_of, replaced
 from experiments.pretrained import ledger
 from experiments.pretrained.measure import look, of_policy, of_texts
-from experiments.pretrained.methods import DRAFTED, JUDGE, METHODS, Method, Point
+from experiments.pretrained.methods import ALL, DRAFTED, JUDGE, Method, Point
 from experiments.pretrained.protocol import SCREENING_SEED, Protocol, Split
 from experiments.pretrained.tasks import HELDOUT, PAIRS, PROBLEMS, Task, rows_of, write_drafted
 from twofold.config.schema import Recipe
@@ -25,9 +27,11 @@ from twofold.evaluation.player_answers import AnswerBook, Drawing, questions_for
 from twofold.evaluation.players import parse_player
 from twofold.evaluation.prompting import Prompter
 from twofold.ledger import Ledger
+from twofold.models.policy import Policy
 from twofold.progress import Progress
 from twofold.records import Source, final_text
 from twofold.records import Task as Problem
+from twofold.sampling.base import Sample, Sampler
 
 COMMAND = "python -m experiments.pretrained"
 BASE = "base"
@@ -44,6 +48,20 @@ class Cell:
     point: Point
     seed: int
     split: Split = "test"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Samples of the policy without its adapter, which is the reference."""
+
+    sampler: Sampler
+    policy: Policy
+
+    def sample(
+        self, prompts: Sequence[Tensor], *, samples: int = 1, seed: tuple[int, int] = (0, 0)
+    ) -> list[list[Sample]]:
+        with self.policy.as_reference():
+            return self.sampler.sample(prompts, samples=samples, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,7 @@ class Bench:
 
     def recipe(self, cell: Cell) -> Recipe:
         """The cell as a recipe."""
-        return recipe_of(self.sections(METHODS[cell.method], cell.point, cell.seed), COMMAND)
+        return recipe_of(self.sections(ALL[cell.method], cell.point, cell.seed), COMMAND)
 
     def request(self, cell: Cell) -> dict[str, Any]:
         """All that decides the cell."""
@@ -119,7 +137,7 @@ class Bench:
         request = self.request(cell)
         reply = ledger.known(self.ledger, request)
         if reply is None:
-            made = self._trained(cell) if cell.method in METHODS else self._player(cell)
+            made = self._trained(cell) if cell.method in ALL else self._player(cell)
             ledger.add(self.ledger, request, made)
             reply = made
         return reply
@@ -129,7 +147,8 @@ class Bench:
         loop, policy, context = assemble(self.recipe(cell))
         tokens, algorithm = Tokens(), cast("Any", loop.algorithm)
         if hasattr(algorithm, "sampler"):
-            algorithm.sampler = CountedSampler(algorithm.sampler, tokens)
+            own = ALL[cell.method].drafts == "policy"
+            algorithm.sampler = CountedSampler(algorithm.sampler if own else Frozen(algorithm.sampler, policy), tokens)
         along: list[Reply] = []
         looks = [self.protocol.tokens * part / LOOKS for part in range(1, LOOKS)]
         if (cell.seed, cell.split) != (SCREENING_SEED, "development"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
@@ -23,7 +23,8 @@ GAMMA = 0.3
 class Method:
     """Sections that differ from the protocol's, and what `data.train` is: pairs, problems, one good answer for each
     prompt, or the pairs whose prompts are not drafted for. `values` are those of `setting` that are tried with each
-    learning rate."""
+    learning rate. `drafts` names the model that is sampled from. A method that is not tuned runs at the point of
+    `tuned_as`."""
 
     name: str
     sections: Sections
@@ -31,6 +32,8 @@ class Method:
     values: tuple[float, ...] = (0.05, 0.2)
     reads: Literal["pairs", "problems", "truths", "rest"] = "pairs"
     rates: tuple[float, ...] = RATES
+    drafts: Literal["policy", "reference"] = "policy"
+    tuned_as: str = ""
 
     @property
     def grid(self) -> Sequence[Point]:
@@ -58,9 +61,9 @@ def _pdpo(name: str, nll: float = 0.0, **generator: Any) -> Method:
     return Method(f"PDPO{name}", sections)
 
 
-def _form(name: str, *, prompts: int = 4, samples: int = 1, **generator: Any) -> Method:
+def _form(name: str, *, prompts: int = 4, samples: int = 1, gamma: float = 1.0, **generator: Any) -> Method:
     """A form of docs/pdpo-theory.md: drafts pass the task's judge if it rates them as high as the reference answer."""
-    algorithm = {"kind": "pdpo", "gamma": 1.0, "prompts": prompts, "samples": samples, "warmup": 2}
+    algorithm = {"kind": "pdpo", "gamma": gamma, "prompts": prompts, "samples": samples, "warmup": 2}
     gated = {"generator": {"gate": "judge", **generator}, "judge": {"source": JUDGE}}
     data = {"generator": {"file": DRAFTED}}
     return Method(
@@ -114,3 +117,25 @@ METHODS: Mapping[str, Method] = {
         _form("anchored pair", gradient_to="both", direction="down", form="softplus", kl=0.03),
     )
 }
+
+
+def _changed(name: str, drafts: Literal["policy", "reference"] = "policy", **algorithm: Any) -> Method:
+    """PDPO in the source's form with another setting of its generator, at the point of PDPO."""
+    pdpo = METHODS["PDPO"]
+    sections = {**pdpo.sections, "algorithm": {**pdpo.sections["algorithm"], **algorithm}}
+    return Method(f"PDPO, {name}", sections, drafts=drafts, tuned_as=pdpo.name)
+
+
+INTERVENTIONS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        _changed("γ 0", gamma=0.0),
+        replace(_form("gate", gamma=GAMMA), tuned_as="PDPO"),
+        _changed("sign down", generator={"direction": "down"}),
+        _changed("anchor", generator={"form": "square"}),
+        _changed("reference drafts", drafts="reference"),
+        _changed("stale drafts", reuse_steps=4),
+    )
+}
+"""What the generator's gain or loss comes from: one part of PDPO changed at a time. They are no candidates."""
+ALL: Mapping[str, Method] = {**METHODS, **INTERVENTIONS}

@@ -72,13 +72,15 @@ def mean(runs: Mapping[int, Mapping[str, Any]], part: str) -> Estimate:
     return paired_bootstrap(np.zeros_like(values), values)
 
 
-def comparisons(cells: Cells, part: str, seeds: Sequence[int] = FINALIST_SEEDS) -> list[Comparison]:
+def comparisons(
+    cells: Cells, part: str, seeds: Sequence[int] = FINALIST_SEEDS, baselines: Sequence[str] = BASELINES
+) -> list[Comparison]:
     """Every method against each baseline on the seeds that both have; p-values are corrected over all (Holm)."""
     made: list[tuple[str, str, int, Array, Array]] = []
     for method, runs in cells.items():
-        for baseline in BASELINES:
+        for baseline in baselines:
             shared = [seed for seed in seeds if seed in runs and seed in cells.get(baseline, {})]
-            if method == baseline or not shared or (method, baseline) == BASELINES:
+            if method == baseline or not shared or (method, baseline) == tuple(baselines):
                 continue
             a, b = (np.stack([clustered(each[s], part) for s in shared]) for each in (cells[baseline], runs))
             made.append((method, baseline, len(shared), a, b))
@@ -137,6 +139,23 @@ def cost_table(cells: Cells) -> list[tuple[str, ...]]:
         tokens = [_mean(every, lambda r, n=name: r["tokens"][n] / 1000, "{:.1f}") for name in names]
         told = [_mean(every, lambda r, n=name: r[n], "{:.0f}") for name in ("steps", "train_cpu", "measure_cpu")]
         lines.append((method, *tokens, *told))
+    return lines
+
+
+def generator_table(cells: Cells) -> list[tuple[str, ...]]:
+    """What the generator did: means over seeds of the means over the second half of the steps."""
+    names = {
+        "samples pulled": ("active", "{:.0%}"), "reference answer pulled": ("truth_active", "{:.0%}"),
+        "right samples": ("right", "{:.0%}"), "gap": ("gap", "{:.3f}"), "reward of samples": ("draft_reward", "{:.3f}"),
+        "reward of the reference answer": ("truth_reward", "{:.3f}"), "KL there, nats": ("draft_kl", "{:.2f}"),
+        "reward of chosen": ("chosen_reward", "{:.3f}"), "of rejected": ("rejected_reward", "{:.3f}"),
+    }  # fmt: skip
+    lines: list[tuple[str, ...]] = [("method", "seeds", *names)]
+    for method, runs in cells.items():
+        every = [reply for reply in runs.values() if "metrics" in reply]
+        if every:
+            found = [_mean(every, lambda r, n=name: r["metrics"][n], form) for name, form in names.values()]
+            lines.append(typeset((method, str(len(every)), *found)))
     return lines
 
 

@@ -11,7 +11,7 @@ import yaml
 from experiments.harness.files import read_json, read_rows, write_rows
 from experiments.pretrained import ledger
 from experiments.pretrained.cells import Bench, Cell
-from experiments.pretrained.methods import METHODS, Point
+from experiments.pretrained.methods import ALL, METHODS, Point
 from experiments.pretrained.protocol import DEVELOPMENT_SEED
 from experiments.pretrained.table import by_method
 from twofold.runs.tuning.grid import slug
@@ -78,7 +78,8 @@ def tuned(bench: Bench) -> Mapping[str, Point]:
 
 
 def point_of(bench: Bench, name: str) -> Point:
-    """The tuned point of a method, else its first one; a player has none."""
-    if name not in METHODS:
+    """The tuned point of a method, or of the one it is tuned as; else the first one. A player has none."""
+    if name not in ALL:
         return {}
+    name = ALL[name].tuned_as or name
     return tuned(bench).get(name, METHODS[name].grid[0])

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.harness.cells import run
 from experiments.harness.files import read_rows
+from experiments.harness.recipes import assemble
 from experiments.pretrained import ledger
 from experiments.pretrained.__main__ import TASKS, main
-from experiments.pretrained.cells import Bench, Cell, mean_metrics, players
+from experiments.pretrained.cells import Bench, Cell, Frozen, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
 from experiments.pretrained.ledger import Finished
-from experiments.pretrained.methods import METHODS, RATE
+from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS, RATE
 from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.questions import QUESTIONS_OF, SEEN, UNSEEN
@@ -145,20 +147,57 @@ def test_sampling_methods_count_what_they_sample(wide_bench: Bench) -> None:
     assert pdpo["steps"] <= wide_bench.result(Cell("DPO", METHODS["DPO"].grid[0], 1))["steps"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in ALL])
 def test_every_method_runs(wide_bench: Bench, name: str) -> None:
-    for point in (METHODS[name].grid[0], METHODS[name].grid[-1]):
+    for point in (ALL[name].grid[0], ALL[name].grid[-1]):
         assert wide_bench.result(Cell(name, point, 2))["steps"] > 0
 
 
 def test_each_method_has_four_points_that_its_recipe_takes(bench: Bench) -> None:
-    for name, method in METHODS.items():
+    for name, method in ALL.items():
         assert len({json.dumps(point) for point in method.grid}) == 4
         recipe = bench.recipe(Cell(name, method.grid[-1], 0))
         assert recipe.optimizer.learning_rate == method.grid[-1][RATE]
         objective: Any = recipe.objective
         if method.setting.startswith("objective.") and method.values:
             assert getattr(objective, method.setting.partition(".")[2]) == method.values[-1]
+
+
+def test_interventions_change_one_setting_of_pdpo_and_take_its_point(bench: Bench) -> None:
+    """The gate's prompts are a file, because the gate needs their rules."""
+    pdpo = bench.sections(METHODS["PDPO"], {}, 0)
+    changes = {
+        "γ 0": {"gamma": 0.0},
+        "sign down": {"generator": {"direction": "down"}},
+        "anchor": {"generator": {"form": "square"}},
+        "reference drafts": {},
+        "stale drafts": {"reuse_steps": 4},
+        "gate": {"generator": {"gate": "judge"}, "judge": {"source": "verifier:instructions"}, "samples": 1},
+    }
+    assert set(INTERVENTIONS) == {f"PDPO, {name}" for name in changes}
+    for name, change in changes.items():
+        method = INTERVENTIONS[f"PDPO, {name}"]
+        sections = bench.sections(method, {}, 0)
+        assert sections["algorithm"] == {**pdpo["algorithm"], **change}
+        assert (method.drafts == "reference") == (name == "reference drafts")
+        assert method.tuned_as == "PDPO"
+        assert point_of(bench, method.name) == METHODS["PDPO"].grid[0]
+
+
+def test_drafts_of_the_reference_do_not_follow_the_policy(wide_bench: Bench) -> None:
+    """After training the policy samples other words than the base, but without its adapter the same ones."""
+    loop, policy, context = assemble(wide_bench.recipe(Cell("PDPO", {RATE: 0.1}, 1)))
+    ends = iter((False, False, True))
+    with context.resources:
+        prompts, sampler = (
+            [context.encoder.prompt(q) for q in QUESTIONS_OF["train"][:4]],
+            context.sampler(training=True),
+        )
+        before = [d.tokens.tolist() for row in sampler.sample(prompts) for d in row]
+        run(loop, 0, lambda _: {}, enough=lambda: next(ends))
+        frozen, own = Frozen(sampler, policy).sample(prompts), sampler.sample(prompts)
+    assert [d.tokens.tolist() for row in frozen for d in row] == before
+    assert [d.tokens.tolist() for row in own for d in row] != before
 
 
 def test_players_answer_without_training(bench: Bench) -> None:
@@ -220,12 +259,14 @@ def test_tune_takes_the_files(wide_bench: Bench) -> None:
     assert (len(plan.development.records), len(plan.confirm.records)) == (48, 24)
 
 
-def made(method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None) -> Finished:
+def made(
+    method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None, **extra: Any
+) -> Finished:
     """A cell of two questions with two rows each."""
     request = {"task": "t", "split": "test", "method": method, "seed": seed, "point": point or {}}
     reply = {"values": values, "clusters": ["a", "a", "b", "b"], "parts": ["test"] * 4, "words": [4.0] * 4,
              "truncated": 0.25, "kl": [1.0] * 4, "accuracy": {"n": 4, "right": 3}, "steps": 8, "measure_cpu": 1800.0,
-             "tokens": {"trained": 1000, "sampled": 0, "judged": 500}, "train_cpu": 1800.0}  # fmt: skip
+             "tokens": {"trained": 1000, "sampled": 0, "judged": 500}, "train_cpu": 1800.0, **extra}  # fmt: skip
     return Finished(request, reply)
 
 
@@ -249,6 +290,25 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
     assert comparisons(by_method(found[:2], "t"), "test") == []
 
 
+def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (1, 2)]
+    found += [made("PDPO, anchor", s, [1.0, 1.0, 1.0, 1.0], metrics={"active": 0.25}) for s in (1, 2)]
+    found += [made("DPO", 1, [0.0, 0.0, 0.0, 0.0], metrics={"chosen_reward": 0.5, "rejected_reward": -0.125})]
+    for cell in found:
+        request = {**cell.request, "task": "instructions", "protocol": Protocol().as_dict(), "data": "d"}
+        ledger.add(tmp_path / "ledger.jsonl", request, cell.reply)
+    (tmp_path / "instructions").mkdir()
+    (tmp_path / "instructions" / "facts.json").write_text("{}")
+    main(["why", "--out", str(tmp_path), "--model", str(letter_chain(tmp_path / "base"))])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("| PDPO, anchor | PDPO | 2 | +50.0 [+50.0, +50.0] |") for line in lines)
+    assert "| PDPO | 2 | 50% | – | – | −0.010 | – | – | – | – | – |" in lines
+    assert "| DPO | 1 | – | – | – | – | – | – | – | 0.500 | −0.125 |" in lines
+    assert not any(line.startswith("| DPO | PDPO") for line in lines)
+
+
 def test_the_plan_adds_up_what_cells_cost() -> None:
     """An hour a training: 17 for the steps, 34 to tune, 17 to screen, 20 for four finalists with five seeds."""
     cells = by_method([made("DPO", 1, [0.0, 0.0, 0.0, 1.0])], "t")
@@ -261,4 +321,4 @@ def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path, capsy
     assert "python -m experiments.pretrained prepare --task instructions" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["run", "--method", "nothing", "--model", bench.base])
-    assert [*TASKS] == ["instructions", "sentiment", "harmless"]
+    assert [*TASKS] == ["instructions", "sentiment", "harmless", "gsm8k"]

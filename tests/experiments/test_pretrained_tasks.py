@@ -14,6 +14,7 @@ import pytest
 from experiments.frontier.imdb import Sentiment
 from experiments.harness.files import read_rows
 from experiments.pretrained.cells import Bench, Cell
+from experiments.pretrained.gsm8k import ShortProblems
 from experiments.pretrained.harmless import JUDGED, Harmless
 from experiments.pretrained.methods import METHODS
 from experiments.pretrained.protocol import Protocol
@@ -24,6 +25,7 @@ from support.word_chain import letter_chain
 from twofold.progress import Silent
 
 SMALL = Protocol(tokens=1500, batch_size=4, rank=2, max_new_tokens=8, samples=2, best_of=2, precision="float32")
+REQUEST = "Reason step by step. End with a line `#### N`, where N is the number alone."
 JUDGE = RewardModel(steps=2, batch_size=4, rank=2, precision="float32")
 
 
@@ -91,7 +93,39 @@ def test_answers_are_judged_beside_those_that_people_chose(tmp_path: Path, base:
     assert set(reply["values"]) <= {0.0, 0.25, 0.5, 0.75, 1.0}
 
 
+def test_problems_with_short_solutions_are_taken_and_only_wrong_answers_rejected(tmp_path: Path, base: Path) -> None:
+    """The model's letters are never a number, but for the answer that is put into its file of samples."""
+    long, short = "word " * 80 + "\n#### 1", "a<<1+1=2>> is 2\n#### {}"
+    for split, num in (("train", 8), ("test", 6)):
+        rows = [{"question": f"{split} {i}?", "answer": long if i == 1 else short.format(i)} for i in range(num)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = ShortProblems(tmp_path, train=5, development=2, test=2, tokens=40, own_tokens=12)
+    bench = Bench(tmp_path / "out", task, str(base), SMALL, Silent())
+    bench.here.mkdir(parents=True)
+    problems = [{"prompt": f"train {i}?\n\n{REQUEST}", "answer": f"a is 2\n#### {i}"} for i in (0, 2, 3, 4, 5)]
+    own = [
+        {"prompt": row["prompt"], "completion": f"it is {n}"} for row, n in zip(problems, (0, 7, 7, 4, 8), strict=True)
+    ]
+    (bench.here / "own-pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
+    facts = task.prepare(bench.here, bench.base, Silent())
+    assert read_rows(bench.here / "problems.jsonl") == problems
+    tested = [[row.prompt[:6] for row in rows_of(bench.here, split)] for split in ("development", "test")]
+    assert tested == [["test 0", "test 2"], ["test 3", "test 4"]]
+    pairs = read_rows(bench.here / "pairs.jsonl")
+    assert [(row["chosen"][-1], row["rejected"]) for row in pairs] == [
+        ("2", "it is 7"),
+        ("3", "it is 7"),
+        ("5", "it is 8"),
+    ]
+    assert facts == {"pairs": 3, "own samples that are right": pytest.approx((2 / 5 + 0) / 2)}
+    heldout = read_rows(bench.here / "heldout.jsonl")
+    assert {row["prompt"][:6] for row in heldout} <= {"test 0", "test 2"}
+    rows = rows_of(bench.here, "test")
+    assert task.values(bench.here, rows, [["so 3", "so 4"], ["#### 4", ""]]) == [[1.0, 0.0], [1.0, 0.0]]
+    assert bench.result(Cell("base", {}, 0))["values"] == [0.0, 0.0]
+
+
 def test_missing_data_is_named(tmp_path: Path, base: Path) -> None:
-    for task in (SentimentTask(source=tmp_path), Harmless(tmp_path / "none.gz")):
+    for task in (SentimentTask(source=tmp_path), Harmless(tmp_path / "none.gz"), ShortProblems(tmp_path)):
         with pytest.raises(SystemExit, match="skipped: no "):
             task.prepare(tmp_path, str(base), Silent())
