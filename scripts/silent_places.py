@@ -1,8 +1,8 @@
 """Where a change of the source says nothing about the tests, because no run can differ: `mutants.py` draws none there.
 
 Annotations and what stands there for the type checker alone are never computed. `strict=True` of a zip is an assertion
-and `strict=False` the default, the size of a cache decides what is computed again, a dtype is one object, so that `is`
-is `==`. Of a count two comparisons may be one: `len(x) == 0` is `len(x) <= 0`. A keyword that has the callee's default
+and `strict=False` the default, the size of a cache decides what is computed again, a dtype is one object and so is a
+truth value, so that `is` is `==`. Of a count two comparisons may be one: `len(x) == 0` is `len(x) <= 0`. A keyword that has the callee's default
 may be left out. A change after which the program reads the same (1e308 + 1 is 1e308) is none; one that is no Python
 any more would be noticed by whatever runs.
 """
@@ -35,13 +35,14 @@ class SilentPlaces:
         nodes = list(ast.walk(ast.parse(source)))
         self._always = [span for node in nodes for span in _uncomputed(node)]
         compared = [node for node in nodes if isinstance(node, ast.Compare)]
-        self._dtypes = [_span(node) for node in compared if _compares_dtypes(node)]
+        self._objects = [_span(node) for node in compared if _compares_dtypes(node)]
+        self._objects += [(_span(n.left)[1], _span(n.comparators[0])[0]) for n in compared if _compares_truths(n)]
         self._counts = [span for node in compared for span in _compared_counts(node)]
         self._defaults = [span for node in nodes if isinstance(node, ast.Call) for span in _defaults(node)]
 
     def holds(self, change: str, place: Place) -> bool:
         """Whether no run can tell a change by cosmic-ray's operator `change` at `place`."""
-        spans = self._always + (self._dtypes if change.endswith(_IDENTITY) else [])
+        spans = self._always + (self._objects if change.endswith(_IDENTITY) else [])
         spans = spans + (self._defaults if change == "DropKeywordArgument" else [])
         if any(start <= place < end for start, end in spans):
             return True
@@ -86,6 +87,21 @@ def _uncomputed(node: ast.AST) -> Iterator[tuple[Place, Place]]:
 
 def _compares_dtypes(node: ast.Compare) -> bool:
     return any(isinstance(side, ast.Attribute) and side.attr == "dtype" for side in (node.left, *node.comparators))
+
+
+def _compares_truths(node: ast.Compare) -> bool:
+    """Whether both sides are `True` or `False`: comparisons by identity or membership, and negations."""
+    return len(node.ops) == 1 and _is_truth(node.left) and _is_truth(node.comparators[0])
+
+
+def _is_truth(node: ast.expr) -> bool:
+    match node:
+        case ast.Compare(ops=[ast.Is() | ast.IsNot() | ast.In() | ast.NotIn()]) | ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.Compare(ops=[_], left=left, comparators=[right]):
+            return any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in (left, right))
+        case _:
+            return False
 
 
 def _compared_counts(node: ast.Compare) -> Iterator[tuple[Place, Place, int, int]]:

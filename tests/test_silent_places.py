@@ -94,6 +94,22 @@ def test_comparisons_that_say_the_same_of_every_count(
     assert places(f"core/ReplaceComparisonOperator_{change}", compared, source) == expected
 
 
+@pytest.mark.parametrize(
+    ("compared", "expected"),
+    [
+        ("(a is None) == (b not in c)", True), ("(not a) == (b == 'x')", True), ("('x' != a) == (b is None)", True),
+        ("(a < 2) == (b is None)", False),  # of tensors neither is one value
+        ("a == (b is None)", False), ("(a is None) == b", False), ("(a is None) == (b is None) == c", False),
+    ],
+)  # fmt: skip
+def test_truth_values_are_one_object(compared: str, *, expected: bool) -> None:
+    at = compared.index(") == ") + 2 if ") == " in compared else compared.index("== ")
+    silent = SilentPlaces(compared)
+    assert silent.holds("core/ReplaceComparisonOperator_Eq_Is", (1, at)) is expected
+    assert not silent.holds("core/ReplaceComparisonOperator_Eq_NotEq", (1, at))
+    assert not silent.holds("core/ReplaceComparisonOperator_Eq_Is", (1, 1))
+
+
 def test_another_change_of_a_comparison_is_seen() -> None:
     source = "if len(some(a, b=1)) == 0: pass"
     assert places("DropKeywordArgument", "b=1", source) == [False]
