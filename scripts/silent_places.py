@@ -2,9 +2,9 @@
 
 Annotations and what stands there for the type checker alone are never computed. `strict=True` of a zip is an assertion
 and `strict=False` the default, the size of a cache decides what is computed again, a dtype is one object and so is a
-truth value, so that `is` is `==`. Of a count two comparisons may be one: `len(x) == 0` is `len(x) <= 0`. A keyword that has the callee's default
-may be left out. A change after which the program reads the same (1e308 + 1 is 1e308) is none; one that is no Python
-any more would be noticed by whatever runs.
+truth value, so that `is` is `==`. Of a count two comparisons may be one: `len(x) == 0` is `len(x) <= 0`. A keyword that
+has the callee's default may be left out. A change after which the program reads the same (1e308 + 1 is 1e308) is none;
+one that is no Python any more would be noticed by whatever runs.
 """
 
 from __future__ import annotations
