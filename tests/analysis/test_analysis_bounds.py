@@ -284,7 +284,7 @@ def test_the_halves_that_are_more_and_less_alike() -> None:
     assert found.unlike == mean_interval([-8.0, -3.0])
 
 
-@pytest.mark.parametrize(("pairs", "long", "positions"), [(5, 5, 2), (6, 4, 1), (60, 6, 2), (60, 5, 1)])
+@pytest.mark.parametrize(("pairs", "long", "positions"), [(5, 5, 2), (6, 4, 1), (60, 6, 2), (60, 5, 1), (66, 6, 1)])
 def test_a_position_needs_five_pairs_and_a_tenth_of_them(pairs: int, long: int, positions: int) -> None:
     groups = [group(str(i), [1, 2] if i < long else [1], [3]) for i in range(pairs)]
     changes = [(np.full(2 if i < long else 1, -1.0), np.zeros(1)) for i in range(pairs)]
