@@ -92,6 +92,8 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     (ARENA_TEXTS, {**TEXTS, "prompt": '["p", "q", "r"]', "response_a": '["a", "b"]'},
      ["response_a: has 2 answers to 3 prompts → remove the row [error: mistyped field]",
       "response_b: has 1 answers to 3 prompts → remove the row [error: mistyped field]"]),
+    (ARENA_TEXTS, {**TEXTS, "prompt": '["p"]', "response_a": '["a", "b"]', "response_b": '["c"]'},
+     ["response_a: has 2 answers to 1 prompts → remove the row [error: mistyped field]"]),
     (BEST_FIRST, {"prompt": "p", "completions": ["a"]},
      ["completions: has 1 completions: nothing to rank → list two or more, best first [error: nothing to rank]"]),
     (BEST_FIRST, {"prompt": "p", "completions": []},

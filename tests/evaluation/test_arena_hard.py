@@ -161,6 +161,11 @@ def test_two_players_are_compared_on_common_prompts() -> None:
     assert 0.3 < moved.difference.low < moved.difference.high < 0.8
     assert moved.test.p_value < 0.001
     assert (moved.test.only_a, moved.test.only_b) == (0, 30)
+    equal = Battles([1, 3, 0, 2, 1], [2, 4, 2, 2, 2], range(5)).against(
+        Battles([2, 3, 1, 1, 1], [4, 4, 2, 2, 1], range(5))
+    )
+    assert equal is not None
+    assert (equal.test.only_a, equal.test.only_b) == (1, 2), "0.5 of two battles and of four are the same"
     assert one.against(Battles([1.0], [2], [7])) is None
     assert Battles([0.0, 1.0], [0, 1], [0, 1]).against(Battles([1.0, 0.0], [1, 0], [0, 1])) is None
 
