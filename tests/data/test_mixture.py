@@ -73,7 +73,9 @@ def test_another_seed_is_another_order() -> None:
     assert Mixture(PARTS, (1.0, 1.0), 0).epochs(2, 10) == 0.5
 
 
-@pytest.mark.parametrize(("parts", "weights"), [((), ()), (((0,), ()), (1.0, 1.0)), (((0,),), (1.0, 2.0))])
+@pytest.mark.parametrize(
+    ("parts", "weights"), [((), ()), (((0,), ()), (1.0, 1.0)), (((0,),), (1.0, 2.0)), (((0,), (1,)), (1.0,))]
+)
 def test_a_mixture_needs_rows_and_weights(parts: tuple[tuple[int, ...], ...], weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="a mixture needs parts with rows"):
         Mixture(parts, weights, 0)

@@ -33,6 +33,19 @@ def test_a_model_is_in_parts_inside_the_context_only(tmp_path: Path) -> None:
     assert (PreTrainedModel._load_pretrained_model, WeightConverter.convert) == (load, convert)
 
 
+@pytest.mark.usefixtures("group_of_one")
+def test_a_conversion_of_a_part_gets_what_transformers_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some conversions look up the model's own settings."""
+    model: Any = tiny.llama()
+    conversion, name = object(), "model.norm.weight"
+    calls: list[Any] = []
+    monkeypatch.setattr(WeightConverter, "convert", lambda *words, **named: calls.append((words, named)) or {"x": 1})
+    with reading_parts("shard", "cpu"):
+        patched: Any = WeightConverter.convert
+        assert patched(conversion, name, model=model, config=model.config) == {"x": 1}
+    assert calls == [((conversion, name), {"model": model, "config": model.config})]
+
+
 def test_a_refusal_names_the_way_out_and_no_place() -> None:
     class Conversion:
         operations = (MergeModulelist(0), Transpose(0, 1))
