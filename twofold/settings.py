@@ -19,7 +19,7 @@ P = ParamSpec("P")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: T) -> T:
     """Make `cls` a settings class. A validator (config/) reads `__pydantic_config__`; pydantic is not imported here."""
-    cls.__pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True}
+    cls.__pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
     return dataclass(frozen=True, kw_only=True)(cls)
 
 

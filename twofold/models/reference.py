@@ -73,7 +73,7 @@ class ReferenceSettings:
         require(self.sync_every >= 1, "sync_every must be ≥ 1")
         require(self.fit_epochs > 0 and self.fit_learning_rate > 0, "fit_epochs and fit_learning_rate must be > 0")
         moved = self.alpha != 0.6 or self.sync_every != 512
-        require(self.kind == "moving" or not moved, "alpha and every are settings of kind: moving")
+        require(self.kind == "moving" or not moved, "alpha and sync_every are settings of kind: moving")
         require(self.bema is None or self.kind == "moving", "bema is a setting of kind: moving")
         require(self.bema is None or self.alpha == 0.6, "alpha does nothing with bema: leave it out")
 

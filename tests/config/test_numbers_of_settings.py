@@ -1,0 +1,63 @@
+"""Numbers that are not finite, Booleans in the place of numbers, and messages about several settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from twofold.config.load import Document, from_overrides, overridden, validate
+from twofold.errors import RecipeError
+from twofold.models.reference import ReferenceSettings
+from twofold.sampling.base import Sampling
+from twofold.training.optim import AdamW, Muon, RMSprop
+from twofold.training.trainer import TrainingSettings
+
+
+def _fault(kind: type, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as error:
+        validate(kind, from_overrides(overrides))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("value", ["inf", ".inf", "-.inf", ".nan", "1e400"])
+def test_a_number_that_is_not_finite_is_refused_by_name(value: str) -> None:
+    fault = _fault(AdamW, f"learning_rate={value}")
+    assert fault.startswith(f"override `learning_rate={value}`: learning_rate: should be a finite number, not ")
+
+
+def test_a_boolean_is_no_number() -> None:
+    assert "batch_size: should be a number, not a Boolean" in _fault(TrainingSettings, "batch_size=true")
+    assert "betas.1: should be a number, not a Boolean" in _fault(AdamW, "betas=[0.9, false]")
+    assert "packing.tokens: should be a number" in _fault(TrainingSettings, "packing.tokens=true")
+    assert validate(Sampling, from_overrides(["use_generation_config=true"])).use_generation_config is True
+
+
+def test_a_bound_of_several_settings_names_the_one_that_was_set() -> None:
+    assert "`batch_size=0`: batch_size: must be ≥ 1" in _fault(Sampling, "batch_size=0")
+    assert _fault(Sampling, "batch_size=0", "max_new_tokens=5") == "settings: max_new_tokens and batch_size must be ≥ 1"
+    whole = Document(
+        "r.yaml", {"warmup": 0.1, "weight_decay": 0.0}, {("warmup",): "r.yaml", ("weight_decay",): "r.yaml"}
+    )
+    with pytest.raises(RecipeError) as error:
+        validate(AdamW, overridden(whole, ["weight_decay=-1"]))
+    assert str(error.value) == "override `weight_decay=-1`: weight_decay: must be ≥ 0"
+    assert _fault(ReferenceSettings, "sync_every=3") == (
+        "override `sync_every=3`: sync_every: alpha and sync_every are settings of kind: moving"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "override", "words"),
+    [
+        (AdamW, "betas=[1, 0.9]", "betas: must be in [0, 1)"),
+        (AdamW, "betas=[0.9, -0.1]", "betas: must be in [0, 1)"),
+        (AdamW, "epsilon=-1e-8", "epsilon: must be ≥ 0"),
+        (Muon, "momentum=1", "momentum: must be in [0, 1)"),
+        (RMSprop, "decay=1.5", "decay: must be in [0, 1)"),
+    ],
+)
+def test_what_an_optimizer_refuses_is_refused_before_the_model_is_loaded(kind: type, override: str, words: str) -> None:
+    assert words in _fault(kind, override)
+
+
+def test_the_bounds_themselves_are_fine() -> None:
+    assert (AdamW(betas=(0.0, 0.0), epsilon=0.0).epsilon, Muon(momentum=0.0).momentum) == (0.0, 0.0)
