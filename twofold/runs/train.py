@@ -51,7 +51,7 @@ from twofold.runs.judges import functions_of
 from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
-from twofold.runs.run_folder import disk_errors, open_run_folder
+from twofold.runs.run_folder import disk_errors, inputs_of, open_run_folder
 from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
@@ -96,7 +96,7 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` in its folder, and resume an interrupted run there. Raises TwofoldError for users' mistakes."""
     options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
-    with open_run_folder(recipe.run), droppable(options.stop):
+    with open_run_folder(recipe.run, options.recipe_text, inputs_of(recipe)), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
         recipe = with_settled_world(recipe, dataset, options.progress)
         return _train(recipe, dataset, partial(_load_model, recipe, options.progress), options)
@@ -129,7 +129,8 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
-    with open_run_folder(recipe.run), droppable(options.stop):
+    inputs = inputs_of(recipe, model=isinstance(model, str))
+    with open_run_folder(recipe.run, options.recipe_text, inputs), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
         recipe = with_settled_world(recipe, dataset, options.progress, None if isinstance(model, str) else model)
         load = partial(_load_model, recipe, options.progress)
@@ -259,8 +260,8 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     for table in run.dataset.tables.values():
         if guess := run.encoder.turns.of_format(table.format):
             options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
+    disk.write(folder / "resolved.yaml", resolved)  # first, because it marks the folder as that of a run
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
-    disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
     _write(
         folder / "environment.json",
