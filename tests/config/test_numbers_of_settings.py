@@ -7,6 +7,7 @@ import pytest
 from twofold.config.load import Document, from_overrides, overridden, validate
 from twofold.errors import RecipeError
 from twofold.models.reference import ReferenceSettings
+from twofold.runs.tuning.settings import Figure
 from twofold.sampling.base import Sampling
 from twofold.training.optim import AdamW, Muon, RMSprop
 from twofold.training.trainer import TrainingSettings
@@ -57,6 +58,14 @@ def test_a_bound_of_several_settings_names_the_one_that_was_set() -> None:
 )
 def test_what_an_optimizer_refuses_is_refused_before_the_model_is_loaded(kind: type, override: str, words: str) -> None:
     assert words in _fault(kind, override)
+
+
+def test_a_setting_of_another_task_of_tune_is_refused() -> None:
+    assert "temperature: is a setting of task: win-rate" in _fault(Figure, "temperature=0.7")
+    assert "max_new_tokens: is of tasks that sample" in _fault(Figure, "task=preference", "max_new_tokens=9")
+    assert "max_length: is of pairs and of reward models" in _fault(Figure, "max_length=99")
+    judged = from_overrides(["task=win-rate", "judge=verifier", "temperature=0.7", "max_length=99"])
+    assert validate(Figure, judged).temperature == 0.7
 
 
 def test_the_bounds_themselves_are_fine() -> None:
