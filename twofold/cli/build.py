@@ -88,7 +88,7 @@ def build(given: Options) -> None:
     how = _settings(given)
     _refuse_pairs(given)
     first_look(rows=[given.prompts, given.judge_pairs], models=how.models, servers=True)
-    refuse_unwritable(given.out)
+    refuse_unwritable(given.out, inputs=[given.prompts, given.judge_pairs])
     ignore = ignored(given.ignore)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)
     if given.dry:

@@ -68,7 +68,7 @@ def evaluate(given: Options) -> None:
     rows = [given.tasks, given.examples, given.judge_pairs, *files_of(players)]
     first_look(rows=rows, models=[*models_of(players), given.reference])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
-    refuse_unwritable(given.json_file, *(folder or ()))
+    refuse_unwritable(given.json_file, *(folder or ()), inputs=[*rows, given.rubric])
     with RichProgress() as progress:
         if given.harness is not None:
             about, found = dict[str, Any](), _by_harness(given, progress)

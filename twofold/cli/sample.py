@@ -75,7 +75,7 @@ def sample(given: Options) -> None:
     draw, sampling = _settings(given)
     models = [given.model, given.reference, given.reward]
     first_look(rows=[given.file and str(given.file)], models=models, servers=is_url(given.model))
-    refuse_unwritable(given.out)
+    refuse_unwritable(given.out, inputs=[given.file])
     if is_url(given.model):
         return _of_server(given, draw, sampling)
     from twofold.datagen.completions import beams_of, best_samples_of, samples_of
@@ -150,6 +150,8 @@ def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
 
 
 def _refuse_contradictions(given: Options) -> None:
+    names = [assignment.partition("=")[0].strip() for assignment in given.settings or []]
+    idle = [name for name in names if name not in ("max_new_tokens", "chat")]
     drawn = given.samples > 1 or given.best_of is not None
     beyond = given.best_of is not None or given.beam is not None or given.shard is not None or given.engine != LOCAL
     wrong = {
@@ -157,6 +159,7 @@ def _refuse_contradictions(given: Options) -> None:
         "--best-of and --reward need each other": (given.best_of is None) != (given.reward is None),
         "give either --samples or --best-of": given.samples > 1 and given.best_of is not None,
         "--beam searches and does not sample: leave out --samples and --best-of": given.beam is not None and drawn,
+        f"--beam searches and does not sample: leave out {', '.join(idle)}": given.beam is not None and bool(idle),
         "--reference goes with --beam": given.reference is not None and given.beam is None,
         "a server only samples: leave out --best-of, --beam, --shard and --engine": is_url(given.model) and beyond,
         "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
