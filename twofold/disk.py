@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -164,6 +165,22 @@ def write_signed(path: Path, row: Mapping[str, Any], about: str = "") -> None:
 def encoded(row: Mapping[str, Any]) -> bytes:
     """`row` as JSON on one line, without its end."""
     return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON with a line end. A number that is not finite becomes null: JSON has no word for it."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:

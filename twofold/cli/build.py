@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,7 +146,7 @@ def _check(pairs: str | None, how: BuildSettings, out: Path, progress: Progress)
     stem = out.name.removesuffix(".jsonl")
     folder = out.with_name(f"{stem}.judge")
     found = judge_check([how.judge], pairs, rubric=how.rubric, retry=how.retry, out=folder, progress=progress)
-    text = json.dumps({"pairs": pairs, **found.figures}, indent=2, ensure_ascii=False) + "\n"
+    text = disk.json_text({"pairs": pairs, **found.figures}, indent=2)
     disk.write(out.with_name(f"{stem}.judge.json"), text)
     return found.figures["judges"][0]["accuracy"]
 

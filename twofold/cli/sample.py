@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -145,7 +144,7 @@ def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]
 
 
 def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
-    disk.write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    disk.write(out, "".join(map(disk.json_text, rows)))
     return Outcome({"drafts": len(rows)})  # a key of existing shards
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -289,4 +288,4 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    disk.write(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    disk.write(path, disk.json_text(data, indent=2))
