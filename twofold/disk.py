@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from twofold.errors import RecipeError
+
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 MOST_TEXT = 10_000_000
 
@@ -32,12 +34,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     A device or a pipe is written to directly.
     """
     if _is_stream(path):
-        with path.open("wb") as file:
+        with _named(path), path.open("wb") as file:
             yield file
         return
     draft = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE), "wb") as file:
+        with (
+            _named(path),
+            open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE), "wb") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -45,6 +50,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         draft.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give an error of the system that names no file, such as that of a full disk, the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def cache_folder() -> Path:
@@ -72,8 +88,16 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return data.decode("utf-8")
 
 
+def refuse_home(path: Path) -> None:
+    """Raise RecipeError for `~/…`, which only a shell expands: it would be a folder with the name `~`."""
+    expanded = os.path.expanduser(path)
+    if expanded != str(path) and not Path(path.parts[0]).exists():
+        raise RecipeError("`~` is not expanded here", where=str(path), remedy=f"write {expanded}")
+
+
 def make_folder(path: Path) -> None:
-    """Create the folder `path`, only for its owner, if it does not exist."""
+    """Create the folder `path`, only for its owner, if it does not exist. Raises RecipeError for `~/…`."""
+    refuse_home(path)
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
 
