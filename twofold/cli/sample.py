@@ -192,6 +192,8 @@ def _described(given: Options, sampling: Sampling) -> str:
     if given.beam is not None:
         by = "log-probability" if given.reference is None else "log-ratio to the reference"
         return f"{counted(given.beam, 'beam')} by {by}, {most}"
+    if sampling.use_generation_config:
+        return f"{counted(given.best_of or given.samples, 'sample')} each: by the model's generation_config, {most}"
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{counted(given.best_of or given.samples, 'sample')} each: {how}, {most}"
 

@@ -27,7 +27,7 @@ from twofold.models.adapters import (
 )
 from twofold.models.casts import can_be_narrow
 from twofold.models.integrity import check_folder
-from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_other_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.planned import planned_memory
@@ -328,12 +328,10 @@ def load_weights(
             **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
             **({"quantization_config": how.config(), "device_map": {"": device}} if how else {}),
             attn_implementation=None,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    if missing := sorted(info["missing_keys"]):  # transformers would initialize them at random, with only a log message
-        what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    refuse_other_weights(model, info, path)
     if gguf is not None:
         del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
         model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers
