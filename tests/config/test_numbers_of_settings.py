@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twofold.config.load import Document, from_overrides, overridden, validate
+from twofold.config.schema import Recipe
 from twofold.errors import RecipeError
 from twofold.models.reference import ReferenceSettings
 from twofold.runs.tuning.settings import Figure
@@ -66,6 +67,17 @@ def test_a_setting_of_another_task_of_tune_is_refused() -> None:
     assert "max_length: is of pairs and of reward models" in _fault(Figure, "max_length=99")
     judged = from_overrides(["task=win-rate", "judge=verifier", "temperature=0.7", "max_length=99"])
     assert validate(Figure, judged).temperature == 0.7
+
+
+def test_settings_of_a_first_stage_that_is_not_there_are_refused() -> None:
+    assert "fit_epochs and fit_learning_rate go with fit: chosen" in _fault(ReferenceSettings, "fit_epochs=3")
+    assert validate(ReferenceSettings, from_overrides(["fit=chosen", "fit_epochs=3"])).fit_epochs == 3
+
+
+def test_the_best_of_no_evaluation_is_refused_before_the_run() -> None:
+    common = ("model.path=m", "data.train=rows.jsonl", "training.best_metric=heldout/accuracy")
+    assert "training.best_metric needs an evaluation: data.heldout, evaluation.tasks or" in _fault(Recipe, *common)
+    assert validate(Recipe, from_overrides([*common, "data.heldout.fraction=0.1"])).training.best_metric is not None
 
 
 def test_the_bounds_themselves_are_fine() -> None:

@@ -74,6 +74,9 @@ class Recipe:
             scored = self.objective.reads != "logps"
             require(not scored, "data.also trains a policy, and this objective a reward model: leave it out")
         self.algorithm.refuse_misfit(self)
+        measured = (self.data.heldout, self.evaluation.tasks, self.evaluation.win_rate) != (None, None, None)
+        needs = "training.best_metric needs an evaluation: data.heldout, evaluation.tasks or evaluation.win_rate"
+        require(measured or self.training.best_metric is None, needs)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server samples completions: this algorithm uses none")
         require(self.evaluation.sampling.server is None, "evaluation.sampling is always local: set sampling.server")
