@@ -127,6 +127,11 @@ def resolve_device(device: str) -> str:
     """`auto` becomes cuda if a CUDA device is visible or planned for, else cpu."""
     if device != "cpu" and planned_memory() is not None:
         return "cuda"
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        remedy = "set it to auto, cpu, cuda, cuda:1 or mps"
+        raise ModelError(f"{device!r} is no device", where="model.device", remedy=remedy) from None
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

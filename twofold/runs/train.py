@@ -8,8 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +21,7 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import GUESS_REMEDY
+from twofold.errors import DataError, RecipeError
 from twofold.models.heads import (
     RewardModel,
     ValueModel,
@@ -118,7 +119,8 @@ def train(
     `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function
     `f(prompt, completion, truth)` that returns a number.
     """
-    given: dict[str, Any] = {**sections, "run": run}
+    model, data = _checked(model, data)
+    given: dict[str, Any] = {**sections, "run": str(run)}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
     given["model"] = {"path": path, **_mapping(sections.get("model"))}
     given["data"] = {"train": data if isinstance(data, str) else IN_MEMORY, **_mapping(sections.get("data"))}
@@ -136,6 +138,26 @@ def train(
         if not isinstance(model, str):
             load = partial(_in_memory, load, [model, *([deepcopy(model)] if _loads_twice(recipe) else [])])
         return _train(recipe, dataset, load, options, partial(RunContext, functions=functions))
+
+
+def _checked(model: Any, data: Any) -> Any:
+    """The model and the data of `train`, paths as texts. Raises RecipeError and DataError for what they cannot be."""
+    model, data = (str(each) if isinstance(each, PurePath) else each for each in (model, data))
+    if not isinstance(model, str) and not (isinstance(model, tuple) and len(cast("Any", model)) == 2):
+        remedy = "give a folder, a hub name, or (model, tokenizer)"
+        raise RecipeError(f"the model is {_kind(model)}", where="train()", remedy=remedy)
+    if not isinstance(data, str | Sequence) or not data:
+        what = "no rows" if isinstance(data, str | Sequence) else f"the data are {_kind(data)}"
+        raise DataError(what, where="train()", remedy="give a file, a hub name, or a list of records")
+    rows = cast("Any", data)
+    if not isinstance(data, str) and not hasattr(rows[0], "prompt"):
+        what = f"the first row is {_kind(rows[0])}, not a record such as twofold.Pair"
+        raise DataError(what, where="train()", remedy="make records, or name a file, whose rows may have any shape")
+    return model, rows
+
+
+def _kind(value: Any) -> str:
+    return f"of type {type(value).__name__}"
 
 
 def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
