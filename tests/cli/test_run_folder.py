@@ -198,3 +198,10 @@ def test_a_run_does_not_replace_what_it_reads(
     answer = twofold("train", recipe, setting.format(tmp=tmp_path), "--no-resume")
     assert_one_message(answer, "is an output of this run, which would replace it")
     assert everything(tmp_path) == before
+
+
+def test_rows_that_are_put_aside_for_nobody_are_a_warning(twofold: Run, recipe: Path, tmp_path: Path) -> None:
+    answer = twofold("train", recipe, "data.generator.fraction=0.25")
+    assert answer.code == 0
+    assert "data.generator: 3 rows of data.train are not trained on: algorithm offline has no generator" in answer.err
+    assert "are not trained on" not in twofold("train", recipe, f"run={tmp_path}/whole").err

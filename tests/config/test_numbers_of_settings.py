@@ -80,5 +80,11 @@ def test_the_best_of_no_evaluation_is_refused_before_the_run() -> None:
     assert validate(Recipe, from_overrides([*common, "data.heldout.fraction=0.1"])).training.best_metric is not None
 
 
+def test_rows_beside_the_training_rows_have_a_bound() -> None:
+    common = ("model.path=m", "data.train=rows.jsonl", "training.batch_size=4", "data.also.file=more.jsonl")
+    assert "share times training.batch_size must be ≤ 1000000" in _fault(Recipe, *common, "data.also.share=1e9")
+    assert validate(Recipe, from_overrides([*common, "data.also.share=250000"])).data.also is not None
+
+
 def test_the_bounds_themselves_are_fine() -> None:
     assert (AdamW(betas=(0.0, 0.0), epsilon=0.0).epsilon, Muon(momentum=0.0).momentum) == (0.0, 0.0)

@@ -130,7 +130,7 @@ def resolve_device(device: str) -> str:
     try:
         torch.device("cpu" if device == "auto" else device)
     except RuntimeError:
-        remedy = "set it to auto, cpu, cuda, cuda:1 or mps"
+        remedy = "set model.device to auto, cpu or cuda"
         raise ModelError(f"{device!r} is no device", where="model.device", remedy=remedy) from None
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")

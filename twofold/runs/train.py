@@ -36,7 +36,7 @@ from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
 from twofold.models.quantized import refuse_whole_tuning
 from twofold.objectives.base import PlainObjective
-from twofold.progress import Progress, Silent
+from twofold.progress import Progress, Silent, counted
 from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
@@ -281,6 +281,12 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     for table in run.dataset.tables.values():
         if guess := run.encoder.turns.of_format(table.format):
             options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
+    apart = recipe.data.generator
+    if apart is not None and apart.file is None and not recipe.algorithm.draws_drafts:
+        unused = f"data.generator: {counted(len(run.dataset.generator), 'row')} of data.train are not trained on"
+        options.progress.warn(
+            f"{unused}: algorithm {recipe.algorithm.kind} has no generator → leave data.generator out"
+        )
     disk.write(folder / "resolved.yaml", resolved)  # first, because it marks the folder as that of a run
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
     device = resolve_device(recipe.model.device)
