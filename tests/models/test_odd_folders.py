@@ -36,8 +36,8 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def change(file: Path, **values: Any) -> None:
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    file.write_text(json.dumps(found | values), encoding="utf-8")
+    old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps(old | values), encoding="utf-8")
 
 
 def fault(folder: Path, load: Callable[[Path], object] | None = None) -> str:

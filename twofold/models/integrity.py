@@ -41,10 +41,10 @@ def check_folder(path: str, *, weights: bool = True) -> None:
 def _refuse_broken_object(file: Path) -> None:
     """Raise ModelError for a file that is there and no JSON object: transformers ignores some of them."""
     try:
-        found = json.loads(file.read_bytes()) if file.is_file() else {}
+        value = json.loads(file.read_bytes()) if file.is_file() else {}
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         what, remedy = f"{file.name} is no JSON object", "download or write it again"
         raise ModelError(what, where=str(file.parent), remedy=remedy)
 
