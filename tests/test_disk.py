@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from twofold import disk, manifest
+from twofold.errors import RecipeError
 
 
 def mode(path: Path) -> int:
@@ -114,3 +115,21 @@ def test_a_manifest_tells_what_is_missing_longer_or_other(tmp_path: Path) -> Non
     assert manifest.faults(tmp_path) == {"c": "does not match its sha256"}
     (tmp_path / manifest.MANIFEST).write_text("{}")
     assert manifest.faults(tmp_path) == {manifest.MANIFEST: "is damaged"}
+
+
+def test_a_path_that_only_a_shell_expands_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(RecipeError) as error:
+        disk.make_folder(Path("~/runs/a"))
+    assert str(error.value) == "~/runs/a: `~` is not expanded here\n  → write /home/me/runs/a"
+    assert list(tmp_path.iterdir()) == []
+    disk.make_folder(tmp_path / "~")
+    disk.make_folder(Path("~/runs/a"))  # somebody wants it
+    disk.make_folder(Path("~nobody-of-this-name"))
+    assert (tmp_path / "~" / "runs" / "a").is_dir()
+
+
+def test_a_full_disk_names_the_file() -> None:
+    with pytest.raises(OSError, match="/dev/full"):
+        disk.write(Path("/dev/full"), "x")

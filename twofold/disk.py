@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from twofold.errors import RecipeError
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 MOST_TEXT = 10_000_000
@@ -31,12 +34,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     A device or a pipe is written to directly.
     """
     if _is_stream(path):
-        with path.open("wb") as file:
+        with _named(path), path.open("wb") as file:
             yield file
         return
     draft = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE), "wb") as file:
+        with (
+            _named(path),
+            open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, PRIVATE_FILE), "wb") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -44,6 +50,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         draft.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give an error of the system that names no file, such as that of a full disk, the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def cache_folder() -> Path:
@@ -71,8 +88,16 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return data.decode("utf-8")
 
 
+def refuse_home(path: Path) -> None:
+    """Raise RecipeError for `~/…`, which only a shell expands: it would be a folder with the name `~`."""
+    expanded = os.path.expanduser(path)
+    if expanded != str(path) and not Path(path.parts[0]).exists():
+        raise RecipeError("`~` is not expanded here", where=str(path), remedy=f"write {expanded}")
+
+
 def make_folder(path: Path) -> None:
-    """Create the folder `path`, only for its owner, if it does not exist."""
+    """Create the folder `path`, only for its owner, if it does not exist. Raises RecipeError for `~/…`."""
+    refuse_home(path)
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
 
@@ -164,6 +189,22 @@ def write_signed(path: Path, row: Mapping[str, Any], about: str = "") -> None:
 def encoded(row: Mapping[str, Any]) -> bytes:
     """`row` as JSON on one line, without its end."""
     return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON with a line end. A number that is not finite becomes null: JSON has no word for it."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, ensure_ascii=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_object(data: bytes) -> dict[str, Any] | None:

@@ -157,3 +157,18 @@ def test_without_a_network_it_says_so(twofold: Run, run: Path, monkeypatch: pyte
     answer = twofold("push", run, "me/model")
     assert answer.code == 4
     assert "Traceback" not in answer.err
+
+
+def test_two_files_of_one_name_and_odd_names_of_repositories_are_refused(
+    twofold: Run, run: Path, tmp_path: Path
+) -> None:
+    pairs = [tmp_path / name / "pairs.jsonl" for name in "ab"]
+    for path in pairs:
+        path.parent.mkdir()
+        path.write_text("{}\n", encoding="utf-8")
+    answer = twofold("push", run, "me/model", "--dry-run", "--pairs", pairs[0], "--pairs", pairs[1])
+    assert (answer.code, "has the same name on the hub" in answer.err) == (2, True)
+    for name in ("me/my model", "a/b/c", "me/a--b", "me/x.git", ""):
+        answer = twofold("push", run, name, "--dry-run")
+        assert (answer.code, "is no name of a repository" in answer.err) == (2, True), name
+    assert twofold("push", run, "me/model", "--dry-run", "--pairs", pairs[0]).code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,3 +168,40 @@ def test_a_disk_that_takes_no_more_is_one_message_and_the_run_goes_on(
     whole = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     for size, run in runs.items():
         assert (run / "metrics.jsonl").read_bytes() == whole, size
+
+
+def test_files_that_no_run_wrote_are_never_replaced(twofold: Run, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("README.md", "results.json", "recipe.yaml"):
+        (folder / name).write_text("mine", encoding="utf-8")
+        before = everything(folder)
+        assert_one_message(twofold("train", recipe), name, "no run wrote it", "name another run folder")
+        assert {**everything(folder), ".lock": b""} == {**before, ".lock": b""}
+        (folder / name).unlink()
+    (folder / "model").mkdir()
+    (folder / "recipe.yaml").write_bytes(recipe.read_bytes())  # people put it there
+    assert twofold("train", recipe).code == 0
+    assert twofold("train", recipe, "--no-resume").code == 0
+
+
+@pytest.mark.parametrize(
+    "setting", ["model.path={tmp}/run", "model.path={tmp}/run/model", "data.train={tmp}/run/README.md"]
+)
+def test_a_run_does_not_replace_what_it_reads(
+    twofold: Run, recipe: Path, tmp_path: Path, model_folder: Path, setting: str
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "run" / "model")
+    (tmp_path / "run" / "README.md").write_text("{}", encoding="utf-8")
+    (tmp_path / "run" / "resolved.yaml").write_text("{}", encoding="utf-8")
+    before = everything(tmp_path)
+    answer = twofold("train", recipe, setting.format(tmp=tmp_path), "--no-resume")
+    assert_one_message(answer, "is an output of this run, which would replace it")
+    assert everything(tmp_path) == before
+
+
+def test_rows_that_are_put_aside_for_nobody_are_a_warning(twofold: Run, recipe: Path, tmp_path: Path) -> None:
+    answer = twofold("train", recipe, "data.generator.fraction=0.25")
+    assert answer.code == 0
+    assert "data.generator: 3 rows of data.train are not trained on: algorithm offline has no generator" in answer.err
+    assert "are not trained on" not in twofold("train", recipe, f"run={tmp_path}/whole").err

@@ -149,7 +149,7 @@ def test_weights_are_no_pickle(tmp_path: Path, files: list[str], fault: str | No
         if name.endswith(".safetensors"):
             save_file({"w": torch.ones(2)}, tmp_path / name)
         else:
-            (tmp_path / name).write_bytes(b"x")
+            (tmp_path / name).write_bytes(b"{}" if name.endswith(".json") else b"x")
     if fault is None:
         check_folder(str(tmp_path))
         return

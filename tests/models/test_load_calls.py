@@ -89,7 +89,7 @@ class Auto:
 
     def from_pretrained(self, path: str, **how: Any) -> tuple[Any, dict[str, Any]]:
         self.calls.append((path, how))
-        return self.model, {"missing_keys": self.missing}
+        return self.model, {"missing_keys": self.missing, "mismatched_keys": set(), "unexpected_keys": set()}
 
     def from_config(self, config: Any, **how: Any) -> Any:
         return type(self.model)(config)
@@ -104,7 +104,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-PLAIN = {"trust_remote_code": False, "attn_implementation": None, "output_loading_info": True}
+PLAIN = {
+    "trust_remote_code": False, "attn_implementation": None, "output_loading_info": True,
+    "ignore_mismatched_sizes": True,
+}  # fmt: skip
 
 
 def test_weights_are_asked_for_by_revision_dtype_and_form(read: list[Any]) -> None:

@@ -190,7 +190,7 @@ def test_tokens_without_an_embedding_are_counted(rows: int, told: str) -> None:
         (ImportError("no x\nmore"), "needs a package that is not here: no x", "install what it names"),
         (OSError("no file"), "no file", "no folder 'org/m' here: check the path"),
         (ValueError("odd"), "odd", "no folder 'org/m' here"),
-        (KeyError("k"), "'k'", "no folder 'org/m' here"),
+        (KeyError("k"), "a file lacks 'k'", "no folder 'org/m' here"),
     ],
 )
 def test_errors_of_loading_are_one_message(error: Exception, what: str, remedy: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_settings_have_defaults_and_bounds() -> None:
     for moved in ({"alpha": 0.5}, {"sync_every": 500}):
         with pytest.raises(ValueError) as error:
             ReferenceSettings(kind="live", **moved)
-        assert str(error.value) == "alpha and every are settings of kind: moving"
+        assert str(error.value) == "alpha and sync_every are settings of kind: moving"
 
 
 def test_a_cache_tells_of_its_work_by_parts_of_sixteen_packs(tmp_path: Path) -> None:

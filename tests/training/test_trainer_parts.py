@@ -111,12 +111,12 @@ def rows(folder: Path, name: str = "metrics") -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"steps": 0}, "steps, sizes and intervals must be ≥ 1"),
-        ({"evaluate_every": 0}, "steps, sizes and intervals must be ≥ 1"),
-        ({"checkpoint_every": 0}, "steps, sizes and intervals must be ≥ 1"),
-        ({"keep_checkpoints": 0}, "steps, sizes and intervals must be ≥ 1"),
-        ({"batch_size": 0}, "steps, sizes and intervals must be ≥ 1"),
-        ({"patience": 0, "best_metric": "x"}, "steps, sizes and intervals must be ≥ 1"),
+        ({"steps": 0}, "steps must be ≥ 1"),
+        ({"evaluate_every": 0}, "evaluate_every must be ≥ 1"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be ≥ 1"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints must be ≥ 1"),
+        ({"batch_size": 0}, "batch_size must be ≥ 1"),
+        ({"patience": 0, "best_metric": "x"}, "patience must be ≥ 1"),
         ({"batch_size": 1_000_001}, "batch_size must be ≤ 1000000"),
         ({"epochs": 0.0}, "epochs must be > 0 and finite"),
         ({"epochs": float("inf")}, "epochs must be > 0 and finite"),

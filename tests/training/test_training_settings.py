@@ -28,7 +28,7 @@ def test_defaults() -> None:
     ("name", "lowest", "wrong", "words"),
     [
         *[
-            (name, 1, 0, "steps, sizes and intervals must be ≥ 1")
+            (name, 1, 0, f"{name} must be ≥ 1")
             for name in ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "batch_size")
         ],
         ("batch_size", MOST_ROWS, MOST_ROWS + 1, "batch_size must be ≤ 1000000"),

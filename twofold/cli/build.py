@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +87,7 @@ def build(given: Options) -> None:
     how = _settings(given)
     _refuse_pairs(given)
     first_look(rows=[given.prompts, given.judge_pairs], models=how.models, servers=True)
-    refuse_unwritable(given.out)
+    refuse_unwritable(given.out, inputs=[given.prompts, given.judge_pairs])
     ignore = ignored(given.ignore)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)
     if given.dry:
@@ -147,7 +146,7 @@ def _check(pairs: str | None, how: BuildSettings, out: Path, progress: Progress)
     stem = out.name.removesuffix(".jsonl")
     folder = out.with_name(f"{stem}.judge")
     found = judge_check([how.judge], pairs, rubric=how.rubric, retry=how.retry, out=folder, progress=progress)
-    text = json.dumps({"pairs": pairs, **found.figures}, indent=2, ensure_ascii=False) + "\n"
+    text = disk.json_text({"pairs": pairs, **found.figures}, indent=2)
     disk.write(out.with_name(f"{stem}.judge.json"), text)
     return found.figures["judges"][0]["accuracy"]
 

@@ -56,7 +56,7 @@ def report(options: ReportOptions) -> None:
     from twofold.reports.pages import write_page
 
     first_look(rows=[options.source])
-    refuse_unwritable(options.out)
+    refuse_unwritable(options.out, inputs=[options.source])
     if options.near is not None:
         refuse_without_datasketch("--near")
     near = options.near or (NEAR if find_spec("datasketch") else None)

@@ -45,7 +45,7 @@ def show(
     from twofold.config.first_look import first_look, refuse_unwritable
 
     first_look(rows=[source], models=[model])
-    refuse_unwritable(html)
+    refuse_unwritable(html, inputs=[source])
     reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan

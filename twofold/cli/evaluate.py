@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -68,7 +67,7 @@ def evaluate(given: Options) -> None:
     rows = [given.tasks, given.examples, given.judge_pairs, *files_of(players)]
     first_look(rows=rows, models=[*models_of(players), given.reference])
     folder = given.out and (given.out / "results.json", given.out / "rows.jsonl")
-    refuse_unwritable(given.json_file, *(folder or ()))
+    refuse_unwritable(given.json_file, *(folder or ()), inputs=[*rows, given.rubric])
     with RichProgress() as progress:
         if given.harness is not None:
             about, found = dict[str, Any](), _by_harness(given, progress)
@@ -346,11 +345,10 @@ def _measured(given: Options) -> list[Player]:
 
 
 def _write(given: Options, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    text = disk.json_text(figures, indent=2)
     if given.out is not None:
         disk.make_folder(given.out)
         disk.write(given.out / "results.json", text)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        disk.write(given.out / "rows.jsonl", lines)
+        disk.write(given.out / "rows.jsonl", "".join(map(disk.json_text, rows)))
     if given.json_file is not None:
         disk.write(given.json_file, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,7 +105,7 @@ def _bias(check: Figures) -> str:
 
 
 def _two(value: float) -> str:
-    return f"{value:.2f}"
+    return f"{value:.2f}" if math.isfinite(value) else "–"
 
 
 def _interval(figure: Figures) -> str:

@@ -156,6 +156,8 @@ def refuse_contradictions(given: Options) -> None:
         if getattr(given, name) != defaults[name] and given.task not in tasks:
             remedy = f"leave it out, or choose --task {' or '.join(tasks)}"
             raise RecipeError(f"means nothing to --task {given.task}", where=flag(name), remedy=remedy)
+    if given.template is not None and "{prompt}" not in given.template:
+        raise RecipeError("lacks {prompt}", where="--template", remedy="write {prompt} for the problem")
     harnessed = given.harness_tasks is not None or given.harness_include is not None
     if harnessed and given.harness is None:
         where, remedy = "--harness-tasks and --harness-include", "add --harness lm-eval, or leave them out"

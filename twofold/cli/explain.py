@@ -70,7 +70,7 @@ def explain(given: Options) -> None:
     from twofold.runs.folder import origin
 
     first_look(rows=[given.file], models=[given.model, given.reference])
-    refuse_unwritable(given.html, given.json_file)
+    refuse_unwritable(given.html, given.json_file, inputs=[given.file])
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     columns, ignore = column_map(given.columns or []), ignored(given.ignore)

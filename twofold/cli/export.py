@@ -35,9 +35,10 @@ def export(
     check: Annotated[bool, typer.Option(help="Compare log-probabilities of a few texts before and after.")] = True,
 ) -> None:
     """Write a model for another program, an adapter merged into its base: Hugging Face, llama.cpp, Ollama, vLLM."""
-    from twofold.models.locate import model_folder
+    from twofold.models.locate import model_folder, refuse_existing
 
     model = model_folder(source)
+    refuse_existing(out)
     from twofold.runs.exported import export as write  # imports torch
 
     for line in write(model, out, to, dtype, converter=converter, check=check):

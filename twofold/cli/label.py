@@ -25,7 +25,7 @@ def label(
     from twofold.judges.questions import read_questions
     from twofold.signals import Stop
 
-    refuse_unwritable(out)
+    refuse_unwritable(out, inputs=[file])
     questions = read_questions(file, limit=limit).questions
     with Labelling.open(questions, out, seed=seed) as labelling:
         if serve:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -154,6 +154,24 @@ def _refuse(given: Options) -> None:
         raise RecipeError("has no use for these options", where=f"--figure {given.figure}", remedy=remedy)
     if given.figure == "accuracy" and given.earlier and given.discordance is not None:
         raise RecipeError("--from measures it", where="--discordance", remedy="give one of them")
+    names = ("discordance", "base", "correlation", "deviation", "ties", "metric")
+    plain = {field.name: field.default for field in fields(given)}
+    if idle := [f"--{name}" for name in names if getattr(given, name) != plain[name] and name not in _read(given)]:
+        where = f"--figure {given.figure}"
+        raise RecipeError(f"makes no use of {', '.join(idle)} here", where=where, remedy="leave it out")
+
+
+def _read(given: Options) -> set[str]:
+    """The assumptions that the numbers of this command rest on."""
+    if given.earlier:
+        return {"metric"}
+    if given.figure == "win-rate":
+        return {"ties"}
+    if given.figure == "mean":
+        return {"deviation"} if given.unpaired else {"deviation", "correlation"}
+    if given.unpaired:
+        return {"base"}
+    return {"base", "correlation"} if given.discordance is None else {"discordance"}
 
 
 def _show(given: Options, past: Earlier | None, rows: list[tuple[float | None, int | None, float]]) -> None:

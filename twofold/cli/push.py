@@ -25,6 +25,7 @@ def push(
     from twofold.models.locate import model_folder
     from twofold.runs import publish
 
+    publish.refuse_odd_name(repository)
     uploads = publish.plan(source, pairs or [])
     with TemporaryDirectory() as scratch:
         if merged and publish.kind(source) == "adapter":

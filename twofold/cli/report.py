@@ -31,7 +31,7 @@ def report(
     from twofold.reports.pages import write_page
 
     read = _read([run])
-    refuse_unwritable(out)
+    refuse_unwritable(out, inputs=_files([run]))
     written = [write_page(out or run / "report.html", render(read, read[0].name))]
     written += [write_page(run / "README.md", render_card(read[0]))] if card else []
     console = results()
@@ -50,12 +50,19 @@ def compare(
     from twofold.reports.pages import write_page
 
     read = _read(runs)
-    refuse_unwritable(out)
+    refuse_unwritable(out, inputs=_files(runs))
     names = " and ".join(dict.fromkeys(run.name for run in read))
     page = write_page(out, render(read, title or (names if len(read) <= 3 else f"{len(read)} runs")))
     console = results()
     _tell(console, read)
     console.print(str(page))
+
+
+def _files(runs: list[Path]) -> list[Path]:
+    """The files of the runs that a page is made from."""
+    from twofold.runs.folder import FILES
+
+    return [run / name for run in runs for name in FILES]
 
 
 def _read(runs: list[Path]) -> list[RunData]:

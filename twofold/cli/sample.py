@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -75,7 +74,7 @@ def sample(given: Options) -> None:
     draw, sampling = _settings(given)
     models = [given.model, given.reference, given.reward]
     first_look(rows=[given.file and str(given.file)], models=models, servers=is_url(given.model))
-    refuse_unwritable(given.out)
+    refuse_unwritable(given.out, inputs=[given.file])
     if is_url(given.model):
         return _of_server(given, draw, sampling)
     from twofold.datagen.completions import beams_of, best_samples_of, samples_of
@@ -145,11 +144,13 @@ def _work(given: Options, prompts: Sequence[Prompt], how: tuple[_Draw, Sampling]
 
 
 def _write(out: Path, rows: Sequence[dict[str, Any]]) -> Outcome:
-    disk.write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    disk.write(out, "".join(map(disk.json_text, rows)))
     return Outcome({"drafts": len(rows)})  # a key of existing shards
 
 
 def _refuse_contradictions(given: Options) -> None:
+    names = [assignment.partition("=")[0].strip() for assignment in given.settings or []]
+    idle = [name for name in names if name not in ("max_new_tokens", "chat")]
     drawn = given.samples > 1 or given.best_of is not None
     beyond = given.best_of is not None or given.beam is not None or given.shard is not None or given.engine != LOCAL
     wrong = {
@@ -157,6 +158,7 @@ def _refuse_contradictions(given: Options) -> None:
         "--best-of and --reward need each other": (given.best_of is None) != (given.reward is None),
         "give either --samples or --best-of": given.samples > 1 and given.best_of is not None,
         "--beam searches and does not sample: leave out --samples and --best-of": given.beam is not None and drawn,
+        f"--beam searches and does not sample: leave out {', '.join(idle)}": given.beam is not None and bool(idle),
         "--reference goes with --beam": given.reference is not None and given.beam is None,
         "a server only samples: leave out --best-of, --beam, --shard and --engine": is_url(given.model) and beyond,
         "shards are of a --file": given.file is None and (given.shard is not None or given.engine != LOCAL),
@@ -190,6 +192,8 @@ def _described(given: Options, sampling: Sampling) -> str:
     if given.beam is not None:
         by = "log-probability" if given.reference is None else "log-ratio to the reference"
         return f"{counted(given.beam, 'beam')} by {by}, {most}"
+    if sampling.use_generation_config:
+        return f"{counted(given.best_of or given.samples, 'sample')} each: by the model's generation_config, {most}"
     how = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature}, top_p {sampling.top_p}"
     return f"{counted(given.best_of or given.samples, 'sample')} each: {how}, {most}"
 

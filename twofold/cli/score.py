@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold import disk
 from twofold.cli.data_show import Ignore, column_map, ignored
 from twofold.cli.dataclass_options import spread
 from twofold.cli.sharding import ShardOptions, in_shards, refuse_odd_shards, whole
@@ -67,12 +66,10 @@ def score(given: Options) -> None:
     from twofold.config.first_look import first_look, refuse_unwritable
     from twofold.datagen.score import entries_of, score_entries
 
-    if disk.real(given.out) == disk.real(Path(given.file)):
-        raise RecipeError("would overwrite the rows", where=str(given.out), remedy="choose another --out")
     refuse_odd_shards(given, given.out)
     how = _settings(given)
     first_look(rows=[given.file])
-    refuse_unwritable(given.out)
+    refuse_unwritable(given.out, inputs=[given.file])
     from twofold.rewards.model import open_reward  # imports torch
 
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)

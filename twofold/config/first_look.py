@@ -38,9 +38,14 @@ def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] 
                 refuse_unknown_model(name)
 
 
-def refuse_unwritable(*files: Path | None) -> None:
-    """Raise DataError or OSError for output files that cannot be written. Creates their folders."""
+def refuse_unwritable(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Raise DataError or OSError for output files that cannot be written, that are one of `inputs`, or that are named
+    twice. Creates their folders."""
+    taken = {disk.real(Path(name)): "this command reads" for name in filter(None, inputs)}
     for path in filter(None, files):
+        if (real := disk.real(path)) in taken and (path.is_file() or not path.exists()):
+            raise DataError(f"would overwrite what {taken[real]}", where=str(path), remedy="name another file")
+        taken[real] = "this command writes"
         if path.is_dir():
             raise DataError("is a folder", where=str(path), remedy="name a file")
         disk.make_folder(path.parent)
@@ -55,7 +60,7 @@ def look_at_recipe(document: Document) -> None:
     from twofold.config.outline import check
 
     check("Recipe", document)
-    for key, value in _leaves(document.data):
+    for key, value in leaves_of(document.data):
         is_model = key in (("model", "path"), ("model", "adapter"))
         is_rows = key[-1] == "file" or (key[:2] == ("data", "train") and isinstance((*key, 0)[2], int))
         if not isinstance(value, str) or not (is_model or is_rows) or GLOB & set(value):
@@ -67,9 +72,10 @@ def look_at_recipe(document: Document) -> None:
             raise RecipeError(f"{name}: {error.what}", where=document.place(key), remedy=error.remedy) from None
 
 
-def _leaves(data: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def leaves_of(data: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """The values in nested mappings and lists, each after its key."""
     if isinstance(data, dict | list):
         for name, value in entries(data).items():
-            yield from _leaves(value, (*key, name))
+            yield from leaves_of(value, (*key, name))
     else:
         yield key, data

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
@@ -22,7 +22,7 @@ import pydantic
 import yaml
 
 from twofold import disk, manifest
-from twofold.config.introspect import completed
+from twofold.config.introspect import completed, entries
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
@@ -127,9 +127,23 @@ def validate(type_: type[T], document: Document) -> T:
     """
     data = completed(type_, document.data)
     try:
-        return _adapter(type_).validate_python(data, context=document.place)
+        made: Any = _adapter(type_).validate_python(data, context=document.place)
     except pydantic.ValidationError as error:
         raise explain(error, type_, data, document.place) from None
+    if (key := next(_booleans(data, made), None)) is not None:
+        what = f"{dotted(key)}: should be a number, not a Boolean"
+        raise RecipeError(what, where=document.place(key), remedy="write the number")
+    return cast("T", made)
+
+
+def _booleans(data: Any, made: Any, key: Key = ()) -> Iterator[Key]:
+    """The keys with a Boolean in `data` that became a number in `made`: pydantic reads true as 1."""
+    parts = entries(list(cast("Sequence[Any]", made)) if isinstance(made, tuple) else made)
+    for name, value in entries(data).items():
+        inside = parts.get(name) if parts else getattr(cast("Any", made), str(name), None)
+        if isinstance(value, bool) and isinstance(inside, int | float) and not isinstance(inside, bool):
+            yield (*key, name)
+        yield from _booleans(value, inside, (*key, name))
 
 
 @cache

@@ -19,7 +19,7 @@ from twofold.objectives import DPO, AnyObjective
 from twofold.sampling.base import Sampling
 from twofold.settings import require, settings
 from twofold.training.optim import AdamW, AnyOptimizer
-from twofold.training.trainer import TrainingSettings
+from twofold.training.trainer import MOST_ROWS, TrainingSettings
 from twofold.world import WorldSettings
 
 BY_KIND = Discriminator("kind")
@@ -71,9 +71,14 @@ class Recipe:
         object.__setattr__(self, "optimizer", self.optimizer.for_tuning(adapter=adapter))
         if self.data.also is not None:
             also_objective(self.data.also)
+            beside = self.data.also.share * self.training.batch_size
+            require(beside <= MOST_ROWS, f"data.also.share times training.batch_size must be ≤ {MOST_ROWS}")
             scored = self.objective.reads != "logps"
             require(not scored, "data.also trains a policy, and this objective a reward model: leave it out")
         self.algorithm.refuse_misfit(self)
+        measured = (self.data.heldout, self.evaluation.tasks, self.evaluation.win_rate) != (None, None, None)
+        needs = "training.best_metric needs an evaluation: data.heldout, evaluation.tasks or evaluation.win_rate"
+        require(measured or self.training.best_metric is None, needs)
         drafts = self.algorithm.draws_drafts
         require(self.sampling.server is None or drafts, "sampling.server samples completions: this algorithm uses none")
         require(self.evaluation.sampling.server is None, "evaluation.sampling is always local: set sampling.server")

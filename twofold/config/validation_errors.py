@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -15,6 +16,8 @@ from twofold.errors import RecipeError
 
 Key: TypeAlias = tuple[str | int, ...]
 MAX_LINES = 8
+_LISTED = re.compile(r"\w+(, \w+)* and \w+(?= )")
+_SEVERAL = re.compile(r"and \w+ ")
 
 
 def explain(
@@ -24,7 +27,10 @@ def explain(
     faults: dict[Key, RecipeError] = {}
     raws = error.errors(include_url=False)
     for raw in sorted(raws, key=lambda raw: raw["type"] == "string_type" and isinstance(raw["input"], Mapping)):
-        key, what, remedy = _describe(cast("Mapping[str, Any]", raw), _locate(raw["loc"], type_, data), (type_, data))
+        spot = _locate(raw["loc"], type_, data)
+        key, what, remedy = _describe(cast("Mapping[str, Any]", raw), spot, (type_, data))
+        if raw["type"] == "value_error" and key == spot.key:
+            key, what = _blamed(spot, what, place)
         what = f"{dotted(key)}: {what}" if key else what
         faults.setdefault(key, RecipeError(what, where=place(key), remedy=remedy))
     # A union has an error for each member. The member that was validated furthest is the one that was meant.
@@ -45,12 +51,28 @@ def dotted(key: Key) -> str:
 
 @dataclass(frozen=True)
 class _Spot:
-    """The location of a fault: the key, its type, the type around it, and the possible types around it."""
+    """The location of a fault: the key, its type, the type around it, the possible types around it, and its value."""
 
     key: Key
     type_: Any
     around: Any
     choices: Any
+    value: Any
+
+
+def _blamed(spot: _Spot, message: str, place: Callable[[Key], str]) -> tuple[Key, str]:
+    """The key at fault of a message that begins with several (`a and b must …`), and the rest of the message: the one
+    that is set, or that has a place of its own; the section's key if that is not clear."""
+    listed = _LISTED.match(message)
+    names = re.split(r", | and ", listed[0]) if listed else []
+    if listed and set(fields(spot.type_)).issuperset(names):
+        typed = [name for name in names if name in entries(spot.value)]
+        placed = [name for name in typed if place((*spot.key, name)) != place(spot.key)]
+        for clear in (typed, placed):
+            if len(clear) == 1:
+                rest = message[listed.end() :].strip()
+                return (*spot.key, clear[0]), rest if rest.startswith("must ") else message
+    return spot.key, message
 
 
 def _locate(loc: Sequence[str | int], type_: Any, value: Any) -> _Spot:
@@ -63,7 +85,7 @@ def _locate(loc: Sequence[str | int], type_: Any, value: Any) -> _Spot:
             value, around, choices = here[part], type_, whole
             whole = bare(inner(type_, part))
             key, type_ = (*key, part), member(whole, value)
-    return _Spot(key, type_, around, choices)
+    return _Spot(key, type_, around, choices, value)
 
 
 def _describe(fault: Mapping[str, Any], spot: _Spot, whole: tuple[Any, Any]) -> tuple[Key, str, str]:
@@ -86,7 +108,8 @@ def _describe(fault: Mapping[str, Any], spot: _Spot, whole: tuple[Any, Any]) -> 
         case "value_error":
             message = str(fault["msg"]).removeprefix("Value error, ")
             word, _, rest = message.partition(" ")
-            return ((*key, word), rest.strip(), "") if word in fields(spot.type_) else (key, message, "")
+            first = word in fields(spot.type_) and not _SEVERAL.match(rest)
+            return ((*key, word), rest.strip(), "") if first else (key, message, "")
         case _:
             message = f"{str(fault['msg']).removeprefix('Input ')}, not {shown}"
             return key, renamed(f"{dotted(key)}={value}") or message, ""

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from twofold.data.issues import Issue, IssueError, Texts, nearest, quoted
 from twofold.data.json_rows import Numbered, Row
@@ -52,6 +53,7 @@ def read(
     `columns` maps twofold's field names to the source's, and selects the format if several match. A `Reading` defines
     this and more. Raises DataError naming file, row and field of the first fault.
     """
+    source = str(source) if isinstance(source, PurePath) else source
     stream = Stream(reading_of(source, columns, split, limit))
     records: list[Record] = []
     for made in stream:

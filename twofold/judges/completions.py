@@ -64,7 +64,7 @@ class VerifierKind(JudgeKind):
 
     def __post_init__(self) -> None:
         if self.argument not in ("", *RULES):
-            raise JudgeNameError(f"a verifier's rule is one of {', '.join(RULES)}")
+            raise JudgeNameError(f"a verifier's rule is one of {', '.join(RULES)}, not {self.argument!r}")
 
     def refuse(self, truth: str | None, where: str) -> None:
         super().refuse(truth, where)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from twofold.client.hub import refuse_unknown_model
 from twofold.errors import ModelError, first_line
 from twofold.models.dora import settle_magnitudes
 from twofold.models.integrity import check_folder
@@ -87,7 +88,7 @@ def attach_adapter(
     if not (Path(settings.adapter) / "adapter_config.json").is_file():  # PEFT would read a pickle of the hub
         remedy = "name a folder with adapter_config.json and adapter_model.safetensors"
         raise ModelError("is no folder of a PEFT adapter", where=settings.adapter, remedy=remedy)
-    check_folder(settings.adapter)
+    _check_adapter(settings.adapter)
     if task != CLASSIFYING:
         refuse_classifier(settings.adapter)
     with readable(settings.adapter):
@@ -239,11 +240,19 @@ def saved_by(folder: str | None) -> tuple[str, ...]:
     return tuple(getattr(PeftConfig.from_pretrained(folder), "modules_to_save", None) or ())
 
 
+def _check_adapter(folder: str) -> None:
+    """Raise ModelError for a damaged folder, and for one without weights, for which PEFT would ask the hub."""
+    check_folder(folder)
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
+        remedy = "put adapter_model.safetensors there, or remove adapter_config.json from a whole model"
+        raise ModelError("has an adapter's config without its weights", where=folder, remedy=remedy)
+
+
 def merged(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The plain model with the adapter folder `adapter` merged into its weights."""
     from peft import PeftModel
 
-    check_folder(adapter)
+    _check_adapter(adapter)
     with readable(adapter):
         return PeftModel.from_pretrained(model, adapter).merge_and_unload()  # type: ignore[no-any-return, operator]  # PEFT forwards by attribute
 
@@ -275,6 +284,8 @@ def base_and_adapter(path: str) -> tuple[str, str | None]:
     except ModelError as error:
         remedy = "put its base model back there, or correct base_model_name_or_path in adapter_config.json"
         raise ModelError(f"is an adapter of {base}, which is not here", where=path, remedy=remedy) from error
+    if not Path(base).is_dir():
+        refuse_unknown_model(base)
     check_folder(base)
     return base, path
 

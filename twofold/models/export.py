@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 
 from twofold import disk, manifest
-from twofold.errors import ModelError
 from twofold.models.adapters import is_classifier
 from twofold.models.heads import load_reward_model
 from twofold.models.load import ModelSettings, load_model
+from twofold.models.locate import refuse_existing
 from twofold.models.stored import save_weights, stored_dtype
 
 Stored = Literal["auto", "float32", "bfloat16", "float16"]
@@ -32,12 +32,6 @@ def export_model(model: Path, out: Path, dtype: Stored = "auto") -> None:
     with new_folder(out) as partial:
         save_weights(loaded.model, partial, stored_dtype(loaded.model) if dtype == "auto" else getattr(torch, dtype))
         loaded.tokenizer.save_pretrained(partial)
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise ModelError where `out` holds something."""
-    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
-        raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")
 
 
 @contextmanager

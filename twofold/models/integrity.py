@@ -1,4 +1,4 @@
-"""Checks before a model's folder is read: twofold's files are unchanged, and no weights are a pickle."""
+"""Checks before a model's folder is read: twofold's files are unchanged, its settings are JSON, no weights a pickle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twofold import manifest
 from twofold.errors import ModelError
 
 SAFETENSORS = ".safetensors"
+OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MOST_HEADER = 100_000_000
 """The longest header, in bytes, that safetensors itself accepts."""
@@ -27,12 +28,25 @@ def check_folder(path: str, *, weights: bool = True) -> None:
     for name, fault in manifest.faults(folder, lambda name: weights or not name.endswith(SAFETENSORS)).items():
         remedy = f"put the file back, or make the model again; if the change is meant, remove {manifest.MANIFEST}"
         raise ModelError(f"{name} {fault}: it is not what was written", where=str(folder), remedy=remedy)
+    for name in OBJECTS:
+        _refuse_broken_object(folder / name)
     if weights:
         _refuse_pickles(folder)
         for file in sorted(folder.iterdir()):
             if _WEIGHTS.fullmatch(file.name) and header(file) is None:
                 what = f"{file.name} is no safetensors file, or damaged"
                 raise ModelError(what, where=str(folder), remedy="download or write it again")
+
+
+def _refuse_broken_object(file: Path) -> None:
+    """Raise ModelError for a file that is there and no JSON object: transformers ignores some of them."""
+    try:
+        value = json.loads(file.read_bytes()) if file.is_file() else {}
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        what, remedy = f"{file.name} is no JSON object", "download or write it again"
+        raise ModelError(what, where=str(file.parent), remedy=remedy)
 
 
 def header(path: Path) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from twofold.models.adapters import (
 )
 from twofold.models.casts import can_be_narrow
 from twofold.models.integrity import check_folder
-from twofold.models.loadable import readable, refuse_broken_weights, refuse_unknown_tokens
+from twofold.models.loadable import readable, refuse_broken_weights, refuse_other_weights, refuse_unknown_tokens
 from twofold.models.locate import gguf_of
 from twofold.models.packed_model import ModelOptions, PackedModel, Sharing
 from twofold.models.planned import planned_memory
@@ -127,6 +127,11 @@ def resolve_device(device: str) -> str:
     """`auto` becomes cuda if a CUDA device is visible or planned for, else cpu."""
     if device != "cpu" and planned_memory() is not None:
         return "cuda"
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except RuntimeError:
+        remedy = "set model.device to auto, cpu or cuda"
+        raise ModelError(f"{device!r} is no device", where="model.device", remedy=remedy) from None
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device is visible", where="model.device", remedy="set model.device to auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -328,12 +333,10 @@ def load_weights(
             **({"use_safetensors": True} if gguf is None else {"gguf_file": gguf}),
             **({"quantization_config": how.config(), "device_map": {"": device}} if how else {}),
             attn_implementation=None,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    if missing := sorted(info["missing_keys"]):  # transformers would initialize them at random, with only a log message
-        what = f"lacks weights that a {type(model).__name__} has: {missing[0]}"
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise ModelError(f"{what}{more}", where=path, remedy="the folder is of another model, or damaged: check it")
+    refuse_other_weights(model, info, path)
     if gguf is not None:
         del model.config.quantization_config, model.hf_quantizer  # the weights are plain now
         model.is_quantized = False  # type: ignore[assignment]  # a flag of transformers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -16,6 +18,9 @@ from twofold.world import part_here
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_LAYER = re.compile(r"((?:[A-Za-z_]\w*\.)+)\d+\.")
+"""The name of a weight up to the number of its layer."""
+
 
 @contextmanager
 def readable(path: str) -> Iterator[None]:
@@ -25,8 +30,40 @@ def readable(path: str) -> Iterator[None]:
     except ImportError as error:
         remedy = "install what it names, or choose a model that is stored without it"
         raise ModelError(f"needs a package that is not here: {first_line(error)}", where=path, remedy=remedy) from error
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(first_line(error), where=path, remedy=_local_remedy(path)) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        if isinstance(error, TypeError | AttributeError) and _is_ours(error):
+            raise
+        what = f"a file lacks {first_line(error)}" if isinstance(error, KeyError) else first_line(error)
+        raise ModelError(what, where=path, remedy=_local_remedy(path)) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether twofold itself raised the error, rather than a library."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("twofold.")
+
+
+def refuse_other_weights(model: PreTrainedModel, info: Mapping[str, Any], path: str) -> None:
+    """Raise ModelError if `info` of transformers' loading names weights that are missing or of another shape, or layers
+    beyond the model's: transformers makes the former at random and leaves the latter out, with only a log message."""
+    kind, remedy = type(model).__name__, "the folder is of another model, or damaged: check it"
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"lacks weights that a {kind} has: {_first(missing)}", where=path, remedy=remedy)
+    if shapes := sorted(info["mismatched_keys"]):
+        name, here, wanted = shapes[0]
+        what = f"{name} is {list(here)}, and config.json makes it {list(wanted)}"
+        raise ModelError(what, where=path, remedy=remedy)
+    numbered = {key: _LAYER.match(key) for key in sorted(info["unexpected_keys"])}
+    own = {name.removeprefix(f"{model.base_model_prefix}.") for name in model.state_dict()}
+    stacks = {match[1] for name in own if (match := _LAYER.match(name))}
+    prefix = f"{model.base_model_prefix}."
+    if more := [key for key, match in numbered.items() if match and match[1].removeprefix(prefix) in stacks]:
+        what = f"holds more layers than config.json names: {_first(more)}"
+        raise ModelError(what, where=path, remedy=remedy)
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if names[1:] else names[0]
 
 
 def refuse_broken_weights(model: nn.Module, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twofold import disk
 from twofold.errors import ModelError
 
 VALUE_MODEL = "value-model"
@@ -68,3 +69,10 @@ def refuse_missing(name: str) -> None:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a PEFT adapter."""
     return (folder / "adapter_config.json").is_file()
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise ModelError where `out`, to which a model is to be written, holds something."""
+    disk.refuse_home(out)
+    if (out.exists() or out.is_symlink()) and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError("already exists", where=str(out), remedy="name a folder that does not exist")

@@ -52,7 +52,7 @@ class ReferenceSettings:
     """cached: compute the log-probabilities once and store them on disk. live: compute them in every step. moving: the
     reference model follows the policy (TR-DPO), also computed in every step."""
     cache: str | None = None
-    """Folder of the cache. The default is `reference-cache` next to the run folder."""
+    """Folder of the cache. The default is `reference-cache` in the run folder."""
     alpha: float = 0.6
     """For moving: the policy's share in each update, reference ← alpha·policy + (1 − alpha)·reference. 1 is the hard
     form of TR-DPO. A small alpha in every step is an exponential moving average."""
@@ -73,7 +73,9 @@ class ReferenceSettings:
         require(self.sync_every >= 1, "sync_every must be ≥ 1")
         require(self.fit_epochs > 0 and self.fit_learning_rate > 0, "fit_epochs and fit_learning_rate must be > 0")
         moved = self.alpha != 0.6 or self.sync_every != 512
-        require(self.kind == "moving" or not moved, "alpha and every are settings of kind: moving")
+        require(self.kind == "moving" or not moved, "alpha and sync_every are settings of kind: moving")
+        fitted = self.fit_epochs != 1.0 or self.fit_learning_rate != 1e-5
+        require(self.fit is not None or not fitted, "fit_epochs and fit_learning_rate go with fit: chosen")
         require(self.bema is None or self.kind == "moving", "bema is a setting of kind: moving")
         require(self.bema is None or self.alpha == 0.6, "alpha does nothing with bema: leave it out")
 

@@ -33,7 +33,14 @@ def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None
     how: dict[str, Any] = {"revision": revision, "gguf_file": gguf_of(path, gguf_file), "trust_remote_code": False}
     plain = None if how["gguf_file"] is not None else plain_config(path, revision)
     with readable(path):
-        tokenizer = AutoTokenizer.from_pretrained(path, **how, **({"config": plain} if plain else {}))
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, **how, **({"config": plain} if plain else {}))
+        except ValueError as error:
+            if "instantiate the backend tokenizer" in str(error):
+                raise _no_tokenizer(path) from error
+            raise
+    if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}:
+        raise _no_tokenizer(path)
     if how["gguf_file"] is not None:
         return tokenizer
     try:
@@ -46,6 +53,11 @@ def load_tokenizer(path: str, revision: str | None = None, gguf_file: str | None
     if isinstance(rows, int):
         refuse_ids(tokenizer, rows, path)
     return tokenizer
+
+
+def _no_tokenizer(path: str) -> ModelError:
+    remedy = "the folder must hold config.json, *.safetensors and the tokenizer's files"
+    return ModelError("holds no tokenizer that can be read", where=path, remedy=remedy)
 
 
 def config_at(path: str, revision: str | None = None, gguf_file: str | None = None) -> Any:
@@ -83,6 +95,9 @@ def stop_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerB
     named: Any = config.eos_token_id if config is not None else None
     listed = named if isinstance(named, list) else [named]
     own: Any = tokenizer.eos_token_id
+    if odd := [t for t in listed if t is not None and type(t) is not int]:
+        what = f"eos_token_id of generation_config.json is {odd[0]!r}, not a token's number"
+        raise ModelError(what, where=where, remedy="write the number of the token, or a list of numbers")
     found = frozenset(int(t) for t in [own, *listed] if t is not None)
     if not found:
         raise ModelError(

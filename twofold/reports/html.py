@@ -56,7 +56,7 @@ def write_report(runs: Sequence[Path], out: Path, title: str = "", *, introducti
     """Read `runs` and write one page of all of them to `out`; at most 2 MB whatever the runs hold."""
     if not runs:
         raise DataError("no runs to report", where="", remedy="name at least one run directory")
-    read = [read_run(path) for path in runs]
+    read = [read_run(Path(path)) for path in runs]
     return write_page(out, render(read, title or read[0].name, introduction))
 
 

@@ -11,7 +11,8 @@ from typing import Literal
 from twofold.errors import ModelError
 from twofold.models.adapters import base_and_adapter, is_classifier
 from twofold.models.agreement import Before
-from twofold.models.export import Stored, export_model, new_folder, refuse_existing
+from twofold.models.export import Stored, export_model, new_folder
+from twofold.models.locate import refuse_existing
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.tokenizer_files import config_at, load_stop_tokens, load_tokenizer
 from twofold.runs import gguf, ollama, vllm

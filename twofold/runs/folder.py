@@ -79,7 +79,7 @@ def add_rows(path: Path, rows: Sequence[Row], key: str) -> None:
 
 def add_file(path: Path, value: Any) -> None:
     """Write `value` as JSON; into a run, and into its manifest."""
-    disk.write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    disk.write(path, disk.json_text(value, indent=1))
     if is_run(str(path.parent)):
         manifest.record(path.parent, path.name)
 

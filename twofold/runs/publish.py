@@ -58,7 +58,21 @@ def plan(source: Path, pairs: Sequence[Path] = ()) -> list[Upload]:
     uploads += [Upload(f"data/{path.name}", path) for path in pairs]
     for upload in uploads:
         _refuse(upload)
+        if twin := next((u for u in uploads if u.name == upload.name and u is not upload), None):
+            what = f"has the same name on the hub as {twin.path}: {upload.name}"
+            raise DataError(what, where=str(upload.path), remedy="rename one of them")
     return uploads
+
+
+def refuse_odd_name(repository: str) -> None:
+    """Raise ModelError for what cannot be the name of a repository."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise ModelError("is no name of a repository", where=repository, remedy="write OWNER/NAME") from error
 
 
 def push(uploads: Sequence[Upload], repository: str, *, private: bool = False, message: str = "") -> str:
@@ -66,18 +80,17 @@ def push(uploads: Sequence[Upload], repository: str, *, private: bool = False, m
 
     Raises ServerError where the hub cannot be reached or refuses.
     """
+    refuse_odd_name(repository)
     stay_local_if_cut_off()
     from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     hub = HfApi(library_name="twofold")
     operations = [CommitOperationAdd(path_in_repo=upload.name, path_or_fileobj=str(upload.path)) for upload in uploads]
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
         commit = hub.create_commit(repository, operations, commit_message=message or "Upload with twofold")
-    except HFValidationError as error:
-        raise ModelError("is no name of a repository", where=repository, remedy="write OWNER/NAME") from error
     except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         raise ServerError(_line(error), where=repository, remedy="log in with `hf auth login`, online") from error
     except HfHubHTTPError as error:

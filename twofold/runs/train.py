@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,6 +21,7 @@ from twofold.config.schema import Recipe
 from twofold.data.dataset import Dataset, encode_rows
 from twofold.data.tokenize import Encoder
 from twofold.data.turns import GUESS_REMEDY
+from twofold.errors import DataError, RecipeError
 from twofold.models.heads import (
     RewardModel,
     ValueModel,
@@ -36,7 +36,7 @@ from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
 from twofold.models.quantized import refuse_whole_tuning
 from twofold.objectives.base import PlainObjective
-from twofold.progress import Progress, Silent
+from twofold.progress import Progress, Silent, counted
 from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
@@ -51,7 +51,7 @@ from twofold.runs.judges import functions_of
 from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
-from twofold.runs.run_folder import disk_errors, open_run_folder
+from twofold.runs.run_folder import disk_errors, inputs_of, open_run_folder
 from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
@@ -96,7 +96,7 @@ def train_recipe(recipe: Recipe, options: RunOptions | None = None) -> TrainResu
     """Run `recipe` in its folder, and resume an interrupted run there. Raises TwofoldError for users' mistakes."""
     options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
-    with open_run_folder(recipe.run), droppable(options.stop):
+    with open_run_folder(recipe.run, options.recipe_text, inputs_of(recipe)), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, progress=options.progress)
         recipe = with_settled_world(recipe, dataset, options.progress)
         return _train(recipe, dataset, partial(_load_model, recipe, options.progress), options)
@@ -119,7 +119,8 @@ def train(
     `algorithm={"kind": "policy_gradient", "reward": f}`, or a `judge` under `online`, may be a function
     `f(prompt, completion, truth)` that returns a number.
     """
-    given: dict[str, Any] = {**sections, "run": run}
+    model, data = _checked(model, data)
+    given: dict[str, Any] = {**sections, "run": str(run)}
     path = model if isinstance(model, str) else model[0].config.name_or_path or IN_MEMORY
     given["model"] = {"path": path, **_mapping(sections.get("model"))}
     given["data"] = {"train": data if isinstance(data, str) else IN_MEMORY, **_mapping(sections.get("data"))}
@@ -129,13 +130,34 @@ def train(
     recipe = validate(Recipe, Document("train()", given, {}))
     options = _joined(recipe, options)
     refuse_missing(recipe.training.track)
-    with open_run_folder(recipe.run), droppable(options.stop):
+    inputs = inputs_of(recipe, model=isinstance(model, str))
+    with open_run_folder(recipe.run, options.recipe_text, inputs), droppable(options.stop):
         dataset = read_dataset(recipe, recipe.objective, None if isinstance(data, str) else data, options.progress)
         recipe = with_settled_world(recipe, dataset, options.progress, None if isinstance(model, str) else model)
         load = partial(_load_model, recipe, options.progress)
         if not isinstance(model, str):
             load = partial(_in_memory, load, [model, *([deepcopy(model)] if _loads_twice(recipe) else [])])
         return _train(recipe, dataset, load, options, partial(RunContext, functions=functions))
+
+
+def _checked(model: Any, data: Any) -> Any:
+    """The model and the data of `train`, paths as texts. Raises RecipeError and DataError for what they cannot be."""
+    model, data = (str(each) if isinstance(each, PurePath) else each for each in (model, data))
+    if not isinstance(model, str) and not (isinstance(model, tuple) and len(cast("Any", model)) == 2):
+        remedy = "give a folder, a hub name, or (model, tokenizer)"
+        raise RecipeError(f"the model is {_kind(model)}", where="train()", remedy=remedy)
+    if not isinstance(data, str | Sequence) or not data:
+        what = "no rows" if isinstance(data, str | Sequence) else f"the data are {_kind(data)}"
+        raise DataError(what, where="train()", remedy="give a file, a hub name, or a list of records")
+    rows = cast("Any", data)
+    if not isinstance(data, str) and not hasattr(rows[0], "prompt"):
+        what = f"the first row is {_kind(rows[0])}, not a record such as twofold.Pair"
+        raise DataError(what, where="train()", remedy="make records, or name a file, whose rows may have any shape")
+    return model, rows
+
+
+def _kind(value: Any) -> str:
+    return f"of type {type(value).__name__}"
 
 
 def _joined(recipe: Recipe, options: RunOptions | None) -> RunOptions:
@@ -259,8 +281,14 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     for table in run.dataset.tables.values():
         if guess := run.encoder.turns.of_format(table.format):
             options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
+    apart = recipe.data.generator
+    if apart is not None and apart.file is None and not recipe.algorithm.draws_drafts:
+        unused = f"data.generator: {counted(len(run.dataset.generator), 'row')} of data.train are not trained on"
+        options.progress.warn(
+            f"{unused}: algorithm {recipe.algorithm.kind} has no generator → leave data.generator out"
+        )
+    disk.write(folder / "resolved.yaml", resolved)  # first, because it marks the folder as that of a run
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
-    disk.write(folder / "resolved.yaml", resolved)
     device = resolve_device(recipe.model.device)
     _write(
         folder / "environment.json",
@@ -288,4 +316,4 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    disk.write(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    disk.write(path, disk.json_text(data, indent=2))

@@ -50,6 +50,9 @@ class LogitsProcessor:
 
         def own(name: str, otherwise: float) -> float:
             value = getattr(config, name, None)
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+                what = f"the model's generation_config has {name}: {value!r}"
+                raise RecipeError(what, where="sampling.use_generation_config", remedy="write a number ≥ 0 there")
             return otherwise if value is None else value
 
         if config is not None:

@@ -33,8 +33,11 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """Reads the output of `as_dict` and ignores other keys. KeyError, TypeError or ValueError for anything else."""
-        bounds, n = (float(data["value"]), float(data["low"]), float(data["high"])), int(data["n"])
+        """Reads the output of `as_dict`, also from JSON, where null is a number that is not finite. Ignores other keys.
+        KeyError, TypeError or ValueError for anything else."""
+        open_ends = {"value": math.nan, "low": -math.inf, "high": math.inf}
+        value, low, high = (float(end if data[name] is None else data[name]) for name, end in open_ends.items())
+        bounds, n = (value, low, high), int(data["n"])
         count, clusters = (None if data.get(key) is None else int(data[key]) for key in ("count", "clusters"))
         return cls(*bounds, n, count, str(data.get("method") or ""), clusters)
 

@@ -49,6 +49,13 @@ class OptimizerSettings:
         require(self.warmup >= 0 and self.weight_decay >= 0, "warmup and weight_decay must be ≥ 0")
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be in [0, 1]")
         require(self.clip is None or self.clip > 0, "clip must be > 0, or null")
+        numbers: dict[str, Any] = vars(self)
+        for name, value in numbers.items():
+            if name in ("betas", "momentum", "decay"):
+                shares = value if name == "betas" else (value,)
+                require(all(0 <= share < 1 for share in shares), f"{name} must be in [0, 1)")
+            elif name == "epsilon":
+                require(value >= 0, "epsilon must be ≥ 0")
 
     def for_tuning(self, *, adapter: bool) -> Self:
         """These settings with the default rate if none is set."""

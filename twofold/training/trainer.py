@@ -72,15 +72,8 @@ class TrainingSettings:
     """Where to log metrics in addition to metrics.jsonl. API keys come only from the environment (docs/reports.md)."""
 
     def __post_init__(self) -> None:
-        counts = (
-            self.steps,
-            self.evaluate_every,
-            self.checkpoint_every,
-            self.patience,
-            self.keep_checkpoints,
-            self.batch_size,
-        )
-        require(all(c is None or c >= 1 for c in counts), "steps, sizes and intervals must be ≥ 1")
+        for name in ("steps", "evaluate_every", "checkpoint_every", "patience", "keep_checkpoints", "batch_size"):
+            require(getattr(self, name) is None or getattr(self, name) >= 1, f"{name} must be ≥ 1")
         require(self.batch_size <= MOST_ROWS, f"batch_size must be ≤ {MOST_ROWS}")
         require(0 < self.epochs < math.inf, "epochs must be > 0 and finite")
         minutes = self.checkpoint_minutes

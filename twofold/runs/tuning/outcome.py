@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def verdict(values: Mapping[str, float], tests: Sequence[Mapping[str, Any]]) -> 
 def write_outcome(plan: Plan, standings: Sequence[Standing], figures: Mapping[str, Any]) -> Path | None:
     """Write results.json, the winners' recipes and the page. Returns the recipe of the best method's winner, if a
     method has one."""
-    disk.write(plan.out / "results.json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    disk.write(plan.out / "results.json", disk.json_text(figures, indent=2))
     page = tune_page(figures, plan.out.name)
     disk.write(plan.out / "tune.html", page)
     disk.make_folder(plan.out / "recipes")

@@ -61,6 +61,9 @@ class Figure:
         require(judged == (self.judge is not None), "judge is required by task: win-rate, and only there")
         require(judged or self.against is None, "against is a setting of task: win-rate")
         require(0 <= self.temperature < float("inf"), "temperature must be ≥ 0")
+        require(judged or self.temperature == 0, "temperature is a setting of task: win-rate")
+        require(self.task != "preference" or self.max_new_tokens == 256, "max_new_tokens is of tasks that sample")
+        require(self.task != "answers" or self.max_length == 4096, "max_length is of pairs and of reward models")
         require(self.reference is None or self.name == "reward", "reference is a setting of metric: reward")
         require(min(self.max_new_tokens, self.max_length) >= 1, "max_new_tokens and max_length must be ≥ 1")
 
