@@ -62,6 +62,9 @@ def _of_objects(row: Fields) -> Ranking:
 
 def _right_and_wrong(row: Fields) -> Ranking:
     """Lists of right and of wrong answers, scored 1 and 0: within a list there is no order."""
+    if not _texts(row.row):
+        row.fault("chosen", "and `rejected` are not two lists of texts", 'write both as ["…", …], or remove the row')
+        return Ranking("", (), row.source)
     lists = [row.row[field] for field in ("chosen", "rejected")]
     named = {f"{f}[{n}]": text for f, texts in zip(("chosen", "rejected"), lists, strict=True)
              for n, text in enumerate(texts, 1)}  # fmt: skip
