@@ -29,8 +29,7 @@ from twofold.errors import DataError, first_line
 
 PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")
-_CSV = (".csv", *(f".csv{packed}" for packed in PACKED))
-_KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *_CSV, ".parquet", ".arrow")
+_KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *csv.ENDINGS, ".parquet", ".arrow")
 KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
 READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -162,7 +161,7 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
     name = path.name.lower()
     if name.endswith((".parquet", ".arrow")):
         return tables(parquet if name.endswith(".parquet") else arrow, path, source, ignore, bounds)
-    if name.endswith(_CSV):
+    if name.endswith(csv.ENDINGS):
         return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
         return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)

@@ -10,6 +10,7 @@ from typing import Any
 
 from twofold.data import chat, keys
 from twofold.data.chat import Chat, Malformed
+from twofold.data.csv import is_csv, spelled
 from twofold.data.differences import common_length
 from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
 from twofold.data.pictures import PLACE, Pictures
@@ -158,14 +159,12 @@ class Fields:
 
     def _spelled(self, value: Any) -> Any:
         """A value that CSV, which has only texts, spells: true, false or a number. Other formats have values."""
-        if not isinstance(value, str) or ".csv" not in self.source.file:
-            return value
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        try:
-            return float(value)
-        except ValueError:
-            return value or None
+        return spelled(value) if isinstance(value, str) and is_csv(self.source.file) else value
+
+    def verdict(self, field: str) -> Any:
+        """The value of `field`; of a cell of CSV the whole number that it spells, if it does."""
+        value, cell = self._spelled(self.row[field]), self.row[field]
+        return int(value) if value is not cell and isinstance(value, float) and value.is_integer() else value
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
@@ -206,7 +205,9 @@ class Fields:
 
     def with_tools(self, asked: Prompt, tools: Any) -> Prompt:
         """The prompt behind the definitions of the `tools` that its chat template is to show."""
-        if not tools or tools == "[]" or (not asked and self.faults):  # a row at fault may have no prompt
+        if not keys.filled(tools) or (not asked and self.faults):  # a row at fault may have no prompt
+            return asked
+        if isinstance(tools, str) and "".join(tools.split()) == "[]":
             return asked
         if isinstance(asked, str):
             self.fault(
@@ -220,10 +221,10 @@ class Fields:
             return asked
 
     def _with_system(self, asked: Said | None) -> Said | None:
-        if asked is None or "system" not in self.row:
+        if asked is None or self.row.get("system") is None:
             return asked
         turns = (Message("user", asked),) if isinstance(asked, str) else asked
-        if not self.row["system"]:
+        if not keys.filled(self.row["system"]):
             return turns
         system = self.completion("system")
         if turns and turns[0].role == "system":
@@ -236,7 +237,7 @@ class Fields:
 
     def _history(self) -> Chat | None:
         """Earlier rounds as [[question, answer], …]."""
-        rounds = self.row.get("history") or []
+        rounds = self.row["history"] if keys.filled(self.row.get("history")) else []
         if not isinstance(rounds, list | tuple) or not all(_is_round(r) for r in rounds):
             self.fault("history", "is no list of [question, answer]", 'write it as [["…", "…"], …]')
             return None
