@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
+from unicodedata import normalize
 
 from twofold.data.chat import rendering
 from twofold.data.reasoning import reasoning_of
@@ -225,4 +226,5 @@ def rendered(prompt: Prompt, codec: Any) -> str:
 
 
 def _final(said: str) -> str:
-    return " ".join(said.rpartition("####")[2].casefold().split()).removesuffix(".")
+    said = normalize("NFC", said.rpartition("####")[2]).casefold()  # é is one character, or two
+    return " ".join(said.split()).removesuffix(".")
