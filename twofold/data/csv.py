@@ -6,20 +6,19 @@ import csv
 import json
 import re
 import sys
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
 from twofold.data.issues import Issue, shortened
-from twofold.data.json_rows import too_long
+from twofold.data.json_rows import too_long, wide_encoding
 from twofold.data.json_text import TwiceError, once
 
 ENDINGS = (".csv", ".csv.gz", ".csv.zst")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*|nan|[+-]?inf", re.IGNORECASE | re.ASCII)
 _OBJECTS = ("role", "from", "text", "score", "overall_score", "rating", "rank", "input", "path", "url")
 """Keys of messages, rated completions, rounds and pictures: a list of other objects is a text."""
-_UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
 
 
 def is_csv(source: str) -> bool:
@@ -45,9 +44,9 @@ def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[
     begins = 1
     try:
         header = next(reader, [])
-        broken = lines.head.startswith(_UTF_16) or _broken("".join(header))
-        if broken:
-            reason = "the file is UTF-16" if broken is True else f"byte {broken} of a column's name is not UTF-8"
+        wide, broken = wide_encoding(lines.head), _broken("".join(header))
+        if wide or broken:
+            reason = f"the file is {wide}" if wide else f"byte {broken} of a column's name is not UTF-8"
             yield 1, Issue(source, 1, "", reason, "save the file as UTF-8", check="bad UTF-8")
             return
         twice = next((name for name, count in Counter(header).items() if count > 1), None)

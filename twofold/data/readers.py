@@ -30,6 +30,8 @@ from twofold.errors import DataError, first_line
 PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")
 _KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *csv.ENDINGS, ".parquet", ".arrow")
+_MARKS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet", b"ARROW1\0\0": ".arrow"}
+"""How files begin that are no text."""
 KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
 READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -161,6 +163,8 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
     name = path.name.lower()
     if name.endswith((".parquet", ".arrow")):
         return tables(parquet if name.endswith(".parquet") else arrow, path, source, ignore, bounds)
+    if name.endswith(_KNOWN) and (disguised := _packed(path, source)):
+        return iter([(0, disguised)])
     if name.endswith(csv.ENDINGS):
         return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
@@ -176,6 +180,23 @@ def opened(path: Path) -> IO[bytes]:
 
         return cast("IO[bytes]", pa.input_stream(str(path), compression="zstd"))
     return cast("IO[bytes]", gzip.open(path, "rb")) if name.endswith(".gz") else path.open("rb")
+
+
+def _packed(path: Path, source: str) -> Issue | None:
+    """The fault of a file whose bytes are of another kind than its name."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        return None
+    kind = next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), None)
+    name = path.name.lower()
+    if kind is None or name.endswith(kind):
+        return None
+    reason = (
+        f"the file begins as {kind} files do, and its name ends in {''.join(path.suffixes[-2:])[-20:] or 'nothing'}"
+    )
+    return Issue(source, 0, "", reason, f"give it a name that ends in {kind}", check="unreadable")
 
 
 def _starts_array(path: Path) -> bool:

@@ -16,6 +16,8 @@ from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
 from twofold.data.pictures import PLACE, Pictures
 from twofold.records import Completion, Message, Prompt, Source, completion_of
 
+LARGEST = 1e30
+"""What a number of a row may be at most: sums of such numbers still fit in single precision."""
 Said = str | Chat
 """What one field holds: text, or messages."""
 
@@ -151,6 +153,9 @@ class Fields:
         """How often the row counts, if it has a weight."""
         value = self._spelled(self.row.get("weight"))
         weight = None if value is None else self.number("weight", value, "write a number from 0 up, or remove it")
+        if weight is not None and 0 < weight < 1 / LARGEST:
+            self.fault("weight", f"is {weight:g}, which is 0 in single precision", "write 0, or a larger number")
+            return None
         if weight is not None and weight < 0:
             remedy = "write a number from 0 up; to turn a preference around, swap its completions"
             self.fault("weight", f"is {weight:g}, less than 0", remedy)
@@ -168,8 +173,11 @@ class Fields:
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
-        if is_number(value) and abs(value) <= sys.float_info.max:
+        if is_number(value) and abs(value) <= LARGEST:
             return float(value)
+        if is_number(value) and LARGEST < abs(value) <= sys.float_info.max:
+            self.fault(field, f"is {value:g}, and training in single precision takes numbers up to {LARGEST:g}", remedy)
+            return None
         self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None
 
