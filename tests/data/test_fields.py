@@ -134,7 +134,10 @@ def test_a_margin_is_a_finite_number(value: Any, read: float | None, reason: str
     assert [is_number(v) for v in (0, 1.5, True, "1", None)] == [True, True, False, False, False]
 
 
-@pytest.mark.parametrize(("text", "reason"), [("a", ""), (" ", "is only white space"), ("", "is empty")])
+@pytest.mark.parametrize(("text", "reason"), [
+    ("a", ""), (" ", "is only white space"), ("", "is empty"), ("\u200b\ufeff", "holds nothing to be seen"),
+    ("\u200ba", ""), ("\u00ad \n", "holds nothing to be seen"),
+])  # fmt: skip
 def test_a_text_must_say_something(text: str, reason: str) -> None:
     row = fields()
     assert row.filled("x", text) == text

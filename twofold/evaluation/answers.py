@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
-from unicodedata import normalize
 
 from twofold.data.chat import rendering
+from twofold.data.grams import composed
 from twofold.data.reasoning import reasoning_of
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, plain
@@ -226,5 +226,5 @@ def rendered(prompt: Prompt, codec: Any) -> str:
 
 
 def _final(said: str) -> str:
-    said = normalize("NFC", said.rpartition("####")[2]).casefold()  # é is one character, or two
+    said = composed(said.rpartition("####")[2]).casefold()
     return " ".join(said.split()).removesuffix(".")

@@ -18,6 +18,10 @@ from twofold.records import Completion, Message, Prompt, Source, completion_of
 
 LARGEST = 1e30
 """What a number of a row may be at most: sums of such numbers still fit in single precision."""
+UNSEEN = (
+    "".join(map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF))) + " \n\t"
+)
+"""White space, joiners and marks of direction."""
 Said = str | Chat
 """What one field holds: text, or messages."""
 
@@ -206,8 +210,8 @@ class Fields:
 
     def filled(self, field: str, text: str) -> str:
         """`text`, at fault where there is nothing in it."""
-        if not text.strip():
-            reason = "is only white space" if text else "is empty"
+        if not text.strip() or (text[0] in UNSEEN and not text.strip(UNSEEN)):
+            reason = "is empty" if not text else "is only white space" if text.isspace() else "holds nothing to be seen"
             self.fault(field, reason, f"fill `{field}` or remove the row", "empty field")
         return text
 
