@@ -68,11 +68,23 @@ def _opened_source(
 
 def refuse_missing(source: str) -> None:
     """Raise DataError for what is not there and cannot be a hub name."""
+    if not source.strip():
+        raise DataError("an empty name is no file", where=repr(source), remedy="name a file, a folder or a data set")
     path = located(source)
+    if not _kind(source) and _exists(path):
+        what, remedy = "is no file and no folder, but a device, a pipe or a socket", "write the rows to a file first"
+        raise DataError(what, where=source, remedy=remedy)
     if not _kind(source) and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except ValueError:  # a zero byte
+        return False
 
 
 def _cleaned(row: Row, ignore: Collection[str]) -> Row:
@@ -257,7 +269,9 @@ def _hub(source: str, split: str, stream: bool, growth: int) -> Iterator[Numbere
         with _quiet():
             data = datasets.load_dataset(name, configuration or None, split=split, streaming=stream)
     except Exception as error:  # the hub's clients raise what they like; the user must learn for which name
+        folder = Path(source).is_dir()
         remedy = "check the name, the split and the connection, or name a local file"
+        remedy = "name a file in it, or a pattern as `FOLDER/*.jsonl`, and check the split" if folder else remedy
         first = first_line(error)
         raise DataError(f"split `{split}` cannot be loaded: {first}", where=source, remedy=remedy) from None
     _refuse_damage([Path(file["filename"]) for file in getattr(data, "cache_files", ())], growth)
