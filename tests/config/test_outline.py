@@ -162,3 +162,16 @@ def test_a_mistake_costs_less_than_a_second(
     assert (code, meant in error) == (2, True), error
     assert len(error.splitlines()) <= 10
     assert seconds < 1.2  # importing torch alone takes two
+
+
+@pytest.mark.parametrize("document", [
+    {"training": {"steps": True}}, {"objective": {"beta": False}}, {"data": {"train": "x", "heldout": {"count": True}}},
+    {"seed": True},
+])  # fmt: skip
+def test_a_truth_value_is_no_number(document: dict[str, Any]) -> None:
+    said = complaint(lambda: check("Recipe", Document("r.yaml", BARE | document, {})))
+    assert said.endswith("must be a number, not true or false")
+
+
+def test_a_number_may_be_whole_where_it_need_not_be_and_a_truth_value_is_one() -> None:
+    check("Recipe", Document("r.yaml", BARE | {"objective": {"beta": 1}, "data": {"train": "x", "stream": True}}, {}))
