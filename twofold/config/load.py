@@ -22,7 +22,7 @@ import pydantic
 import yaml
 
 from twofold import disk, manifest
-from twofold.config.introspect import completed
+from twofold.config.introspect import completed, entries
 from twofold.config.validation_errors import Key, dotted, explain
 from twofold.errors import RecipeError
 
@@ -127,9 +127,22 @@ def validate(type_: type[T], document: Document) -> T:
     """
     data = completed(type_, document.data)
     try:
-        return _adapter(type_).validate_python(data, context=document.place)
+        made: T = cast("pydantic.TypeAdapter[T]", _adapter(type_)).validate_python(data, context=document.place)
     except pydantic.ValidationError as error:
         raise explain(error, type_, data, document.place) from None
+    _refuse_truth_values(data, made, document)
+    return made
+
+
+def _refuse_truth_values(data: Any, made: Any, document: Document, key: Key = ()) -> None:
+    """Raise RecipeError where true or false was read as the number 1 or 0."""
+    if isinstance(data, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        what = f"{dotted(key)}: must be a number, not {str(data).lower()}"
+        raise RecipeError(what, where=document.place(key), remedy="")
+    for name, value in entries(data).items():
+        listed = list(cast("tuple[Any, ...]", made)) if isinstance(made, tuple) else cast("object", made)
+        one = entries(listed).get(name, getattr(listed, str(name), None))
+        _refuse_truth_values(value, one, document, (*key, name))
 
 
 @cache

@@ -19,21 +19,9 @@ import pydantic
 from twofold.config.advice import of_word
 from twofold.config.introspect import is_choice, members
 from twofold.config.load import Document, plain, validate
-from twofold.settings import require
 
 FILE = Path(__file__).with_name("outline.json")
 SCALARS: Mapping[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "null": type(None)}
-
-
-def _no_truth_value(value: Any) -> Any:
-    require(not isinstance(value, bool), "must be a number, not true or false")
-    return value
-
-
-NUMBERS: Mapping[str, Any] = {
-    name: Annotated[SCALARS[name], pydantic.BeforeValidator(_no_truth_value)] for name in ("int", "float")
-}
-"""Numbers as they are checked: true is not read as 1."""
 FAMILIES: Mapping[str, Any] = {"tuple": tuple, "mapping": Mapping}
 
 Spelling: TypeAlias = "str | list[Any]"
@@ -113,7 +101,7 @@ def _classes() -> dict[str, type]:
 
 def _type(spelling: Spelling, made: Mapping[str, type]) -> Any:
     if isinstance(spelling, str):
-        return ... if spelling == "..." else made.get(spelling) or NUMBERS.get(spelling) or SCALARS[spelling]
+        return ... if spelling == "..." else made.get(spelling) or SCALARS[spelling]
     family, arguments = spelling[0], tuple(spelling[1:])
     if family == "literal":
         return Literal[arguments]
