@@ -86,7 +86,7 @@ def _parsed(data: bytes, source: str, number: int) -> Any | Issue:
 
 
 def _is_cut(error: json.JSONDecodeError) -> bool:
-    """Whether the text ends where JSON would go on: in a string, or in a word or an escape of up to six letters."""
+    """Whether the text ends where JSON would continue: in a string, or in a word or an escape of up to six letters."""
     opens = error.doc.lstrip().startswith(("{", "["))
     at_end = opens and error.pos >= len(error.doc) - 6 and error.msg != "Extra data"
     return at_end or error.msg.startswith("Unterminated")
