@@ -63,7 +63,7 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         require(1 <= self.samples <= MOST_SAMPLES, f"samples must be from 1 to {MOST_SAMPLES}")
-        require(0 <= self.gap < math.inf, "gap must be a finite number ≥ 0")
+        require(0 <= self.gap < math.inf, "gap must be ≥ 0 and finite")
         require(self.threshold is None or math.isfinite(self.threshold), "threshold must be a finite number")
         kind = parse_judge(self.judge, BUILD)
         ordered = kind.gives == "order"
