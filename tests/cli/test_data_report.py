@@ -71,3 +71,11 @@ def test_examples_are_the_first_rows_of_each_kind(written: Path) -> None:
     assert dict(shown["chosen = rejected"][0][1])["chosen"] == HOSTILE
     assert '"chosen": ""' in dict(shown[next(k.name for k in found if k.examples[0][0].row == 15)][0][1])["row"]
     assert all(len(kind.examples) == 1 for kind in found)
+
+
+def test_a_report_does_not_replace_its_rows(twofold: Any, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n')
+    answer = twofold("data", "report", rows, "--out", rows)
+    assert (answer.code, rows.read_text()[:10]) == (2, '{"prompt":')
+    assert "exists and is no page" in answer.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,18 @@ def test_a_mistake_costs_less_than_a_second(
     assert (code, meant in error) == (2, True), error
     assert len(error.splitlines()) <= 10
     assert seconds < 1.2  # importing torch alone takes two
+
+
+@pytest.mark.parametrize("document", [
+    {"training": {"steps": True}}, {"objective": {"beta": True}}, {"data": {"train": "x", "heldout": {"count": True}}},
+    {"seed": True},
+])  # fmt: skip
+def test_a_truth_value_is_no_number(document: dict[str, Any]) -> None:
+    said = complaint(lambda: check("Recipe", Document("r.yaml", BARE | document, {})))
+    assert re.search("^r.yaml: .*: must be a number, not (true|false)$", said)
+    with pytest.raises(RecipeError, match="must be a number, not"):
+        validate(Recipe, Document("r.yaml", BARE | document, {}))
+
+
+def test_a_number_may_be_whole_where_it_need_not_be_and_a_truth_value_is_one() -> None:
+    check("Recipe", Document("r.yaml", BARE | {"objective": {"beta": 1}, "data": {"train": "x", "stream": True}}, {}))

@@ -144,3 +144,10 @@ def test_an_end_comes_to_the_thread_that_is_over_its_time_alone() -> None:
         thread.start()
     assert within(60, lambda: [t.join() for t in threads]) == [None, None]
     assert sorted(done) == ["took more than 0.1 s", "took more than 0.15 s"]
+
+
+@pytest.mark.parametrize("further", [{"tool_calls": [{"name": "g"}]}, {"function_call": {"name": "g"}}])
+def test_a_turn_that_is_a_call_has_no_further_ones(further: dict[str, Any]) -> None:
+    turn = {"role": "function_call", "content": '{"name": "f"}', **further}
+    with pytest.raises(Malformed, match="message 1 is a function_call and has further calls: one of the two would be"):
+        parse([turn])

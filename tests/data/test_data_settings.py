@@ -66,7 +66,16 @@ def test_lengths_below_two_are_refused() -> None:
         TokenizeSettings(max_length=1)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0])
+def test_a_limit_leaves_a_row() -> None:
+    for of_one in (DataSplit, DataSource, DataBeside):
+        with pytest.raises(ValueError, match="limit must be ≥ 1"):
+            of_one(file="a.jsonl", limit=0)
+    with pytest.raises(ValueError, match="limit must be ≥ 1"):
+        DataSettings(train="a.jsonl", limit=-1)
+    assert DataSplit(file="a.jsonl", limit=1).limit == 1
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_weight_is_above_nothing(weight: float) -> None:
     with pytest.raises(ValueError, match="weight must be > 0"):
         DataSource(file="a", weight=weight)

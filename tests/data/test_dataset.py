@@ -95,6 +95,12 @@ def test_shares_are_split_off_by_prompt(write: Write, tmp_path: Path) -> None:
     assert again.heldout == found.heldout != other.heldout
 
 
+def test_a_share_that_leaves_nothing_names_its_setting(write: Write, tmp_path: Path) -> None:
+    path = write("a.jsonl", *({"prompt": str(n), "answer": str(n)} for n in range(4)))
+    with pytest.raises(DataError, match=r"^data\.generator: cannot put 3 of 3 rows on one side"):
+        reader(tmp_path, train=path, heldout=DataSplit(count=1), generator=DataSplit(count=3)).read(None)
+
+
 def test_rows_of_the_caller_replace_the_files(tmp_path: Path) -> None:
     rows = (Pair("1", "b", "c", AT), Pair("2", "b", "c", AT))
     found = reader(tmp_path, train="there is none.jsonl").read(None, rows)

@@ -35,10 +35,10 @@ SHOWN = ['{"prompt": "é1", "completion": "a"}', '{"prompt": "2", "completion": 
         ("clean.jsonl", "\n".join(SHOWN) + "\n"),
         ("clean.NDJSON", "\n".join(SHOWN) + "\n"),
         ("clean.json", "[\n" + ",\n".join(SHOWN) + "\n]\n"),
-        ("clean.csv", "prompt,completion\r\né1,a\r\n2,b\r\n"),
+        ("clean.csv", 'prompt,completion,comment\r\né1,a,\r\n2,b,"[""x"", {""y"": 1}]"\r\n'),
         ("clean.jsonl.gz", "\n".join(SHOWN) + "\n"),
         ("clean.json.gz", "[\n" + ",\n".join(SHOWN) + "\n]\n"),
-        ("clean.csv.GZ", "prompt,completion\r\né1,a\r\n2,b\r\n"),
+        ("clean.csv.GZ", 'prompt,completion,comment\r\né1,a,\r\n2,b,"[""x"", {""y"": 1}]"\r\n'),
     ],
 )
 def test_clean_rows_are_written_as_the_name_says(write: Write, tmp_path: Path, name: str, text: str) -> None:
@@ -58,11 +58,11 @@ def test_clean_rows_are_written_as_the_name_says(write: Write, tmp_path: Path, n
     assert {os.stat(p).st_mode & 0o777 for p in out.parent.iterdir()} == {0o600}
 
 
-def test_a_csv_keeps_lists_as_json_and_the_columns_of_its_first_row(write: Write, tmp_path: Path) -> None:
+def test_a_csv_keeps_lists_as_json_and_the_columns_of_all_rows(write: Write, tmp_path: Path) -> None:
     path = write("rows.jsonl", GOOD[1], {"prompt": "é", "completion": "c", "comment": ("ü",), "note": 1}, GOOD[0])
     fix(check(path), str(tmp_path / "out.csv"), check)
     assert (tmp_path / "out.csv").read_bytes().decode() == (
-        'prompt,completion,comment\r\n2,b,"[""x"", {""y"": 1}]"\r\né,c,"[""ü""]"\r\né1,a,\r\n'
+        'prompt,completion,comment,note\r\n2,b,"[""x"", {""y"": 1}]",\r\né,c,"[""ü""]",1\r\né1,a,,\r\n'
     )
 
 

@@ -35,6 +35,7 @@ def test_numbers_that_nobody_names_are_these() -> None:
 
 def test_constants_are_these() -> None:
     assert constants(twofold.data) == {
+        "fix.MOST_COLUMNS": 1000, "repairs._LONGEST": 300, "shapes.fields.LARGEST": 1e30,
         "arrow_messages._RECORD_BATCH": 3, "arrow_messages._DICTIONARY_BATCH": 2, "arrow_sizes.VALUE": 8,
         "arrow_sizes.AT_ONCE": 64, "arrow_sizes.BUDGET": 67108864, "chat.TEMPLATE_SECONDS": 5,
         "contamination.WORDS": 8, "contamination.MOST": 4194304, "contamination.TEMPLATE_ROWS": 10,

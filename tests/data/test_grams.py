@@ -42,3 +42,7 @@ def test_instructions_and_tools_are_no_words_of_a_chat() -> None:
     assert prompt_words((*chat, Message("assistant", "a"))).tolist() == [C, A]
     assert prompt_words(chat[:3]).tolist() == [A, B, B], "where there is nothing else"
     assert prompt_words("a c").tolist() == [A, C]
+
+
+def test_both_forms_of_an_accented_letter_are_one_word() -> None:
+    assert words("e\u0301te\u0301 !").tolist() == words("\u00c9t\u00e9").tolist()

@@ -30,7 +30,7 @@ def refusal(work: Callable[..., object], *arguments: Any) -> tuple[str, str, str
         ({"tool_plan": "p"}, "user", {"tool_plan": "p"}),
         ({"tool_calls": [CALL], "thought": "é"}, "assistant", {"thought": "é", "tool_calls": [READ]}),
         ({"function_call": CALL["function"]}, "assistant", {"tool_calls": [READ]}),
-        ({"tool_calls": [CALL], "function_call": {"name": "f"}}, "assistant", {"tool_calls": [READ]}),
+        ({"tool_calls": [CALL], "function_call": CALL["function"]}, "assistant", {"tool_calls": [READ]}),
         ({"thinking": "", "tool_calls": [], "function_call": None, "odd": 1}, "user", None),
     ],
 )
@@ -52,6 +52,14 @@ def test_keys_that_a_template_may_show_are_carried(item: dict[str, Any], role: s
         ({"tool_calls": [CALL]}, "tool",
          ("message 2 is the tool's turn and calls tools", 'let the assistant call tools, or name the role "assistant"',
           "malformed tool call")),
+        ({"tool_calls": [CALL], "function_call": {"name": "f"}}, "assistant",
+         ("message 2 has both `tool_calls` and `function_call`: one of the two would be lost",
+          "write all calls as `tool_calls`", "malformed tool call")),
+        ({"tool_calls": 0}, "assistant",
+         ("message 2: its `tool_calls` is no list of calls", f"write it as {FORM}", "malformed tool call")),
+        ({"reasoning_content": False}, "assistant",
+         ("message 2: its `reasoning_content` is no text", "write `reasoning_content` as text, or leave it out",
+          "mistyped field")),
     ],
 )  # fmt: skip
 def test_keys_have_their_roles_and_types(item: dict[str, Any], role: str, refused: tuple[str, str, str]) -> None:
@@ -174,3 +182,26 @@ def test_a_result_answers_a_call_before_it(turns: list[tuple[str, str]], lost: i
         f"message {lost}: its `tool_call_id` `b` is the id of no call before it",
         "name the id of the call that it answers", "malformed tool call",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ({**CALL, "arguments": {"c": 3}}, "call 1: its `arguments` is there besides those of its `function`"),
+        ({**CALL, "name": "other"}, "call 1: its `name` is there besides those of its `function`"),
+        ({"name": "f", "arguments": {"a": 1}, "parameters": {"b": 2}}, "call 1: its `parameters` is there besides"),
+        ({"name": "f", "arguments": 0}, "call 1, of `f`: its `arguments` are no JSON object"),
+        ({"name": "f", "arguments": False}, "call 1, of `f`: its `arguments` are no JSON object"),
+        ({"name": "f", "arguments": "0"}, "call 1, of `f`: its `arguments` are no JSON object"),
+        ({"name": "f", "arguments": "{"}, "call 1, of `f`: its `arguments` are no JSON object"),
+    ],
+)
+def test_no_part_of_a_call_is_read_as_less(call: dict[str, Any], reason: str) -> None:
+    said, _, check = refusal(tool_calls, [call], PLACE)
+    assert (said.startswith(f"{PLACE}: {reason}"), check) == (True, "malformed tool call")
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", {}, []])
+def test_a_call_may_have_no_arguments(nothing: Any) -> None:
+    (call,) = tool_calls([{"name": "f", "arguments": nothing, "parameters": None, "id": ""}], PLACE)
+    assert call == {"type": "function", "function": {"name": "f", "arguments": {}}}

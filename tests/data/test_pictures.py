@@ -91,3 +91,22 @@ def test_pictures_without_a_place_and_places_without_one_are_refused(
 ) -> None:
     (fault,) = check(write("rows.jsonl", row)).errors
     assert (fault.row, fault.field, fault.reason) == (1, field, reason)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ({"type": "image", "image": "heron.jpg", "text": "a caption"}, "the key `text` of a picture is filled"),
+        ({"type": "image", "image": "heron.jpg", "url": "https://a.b/c.png"}, "the key `url` of a picture is filled"),
+        ({"type": "image", "image": "data:image/svg+xml,<svg/>"}, "which cannot be read"),
+        ({"type": "image", "image": "/dev/zero"}, "names the picture `/dev/zero`, which cannot be read"),
+        ({"type": "image", "image": "."}, "names the picture `.`, which cannot be read"),
+    ],
+)
+def test_no_picture_is_read_as_less_or_without_an_end(write: Write, part: dict[str, Any], reason: str) -> None:
+    (fault,) = check(write("rows.jsonl", asked(part, TEXT))).errors
+    assert reason in fault.reason
+
+
+def test_the_detail_of_a_picture_is_none_of_its_contents(write: Write) -> None:
+    assert check(write("rows.jsonl", asked({"type": "image_url", "image_url": "heron.jpg", "detail": "low"}, TEXT))).ok

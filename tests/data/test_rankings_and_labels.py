@@ -245,3 +245,17 @@ def test_two_rows_in_doubt_contradict_nothing(write: Write) -> None:
     assert check(write("rows.jsonl", *rows)).errors == ()
     sure = [{k: v for k, v in row.items() if k != "probability"} for row in rows]
     assert [f.check for f in check(write("sure.jsonl", *sure)).errors] == ["contradiction"] * 2
+
+
+@pytest.mark.parametrize(
+    ("items", "scales"),
+    [
+        ([{"text": "a", "score": 3}, {"text": "b", "rank": 1}], "`score`, `rank`"),
+        ([{"text": "a", "score": 3}, {"text": "b", "rating": 9}], "`score`, `rating`"),
+        ([{"text": "a", "overall_score": 3, "score": 1}, {"text": "b", "overall_score": None, "score": 9}],
+         "`overall_score`, `score`"),
+    ],
+)  # fmt: skip
+def test_numbers_of_two_scales_are_no_order(write: Write, items: list[Any], scales: str) -> None:
+    fault = check(write("rows.jsonl", {"prompt": "q", "completions": items})).faults[0]
+    assert (fault.field, fault.reason) == ("completions", f"are rated by {scales}: numbers of two scales have no order")

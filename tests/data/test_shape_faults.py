@@ -132,7 +132,9 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     (SCORED, {"prompt": "p", "completions": [{"text": "a", "score": 1}, {"text": "b", "score": None, "rank": 2,
        "mood": "x"}]},
      ["completions[2].mood: is filled, and twofold does not read it → leave it out, or drop it by "
-      "data.ignore=[mood] (--ignore mood) [error: unread key]"]),
+      "data.ignore=[mood] (--ignore mood) [error: unread key]",
+      "completions: are rated by `score`, `rank`: numbers of two scales have no order → rate all of them by one key "
+      "[error: mistyped field]"]),
     (SCORED, {"prompt": "p", "completions": [{"text": "a", "score": 1}, {"text": "b", "score": "x"}]},
      ["completions.score[2]: is text, not a finite number → write a number, or remove the row [error: mistyped "
       "field]"]),

@@ -74,6 +74,12 @@ def test_spacing_system_message_and_wrapping_do_not_make_another_problem() -> No
     assert prompt_key(chat) == prompt_key(" What is 1  + 1?\n") == "What is 1 + 1?"
 
 
+def test_both_forms_of_an_accented_letter_are_one_problem() -> None:
+    assert prompt_key("Le cafe\u0301?") == prompt_key((Message("user", "Le caf\u00e9?"),)) == "Le caf\u00e9?"
+    with pytest.raises(DataError, match="1 of 1 evaluation rows have a prompt that is trained on"):
+        refuse_overlap([task("Le caf\u00e9?", 1)], [task("Le cafe\u0301?", 1, "test.jsonl")])
+
+
 def test_overlap_is_refused_by_the_first_rows() -> None:
     train = tasks([1, 2, 3, 2])
     evaluation = [task(f"problem  {p}", row, "test.jsonl") for row, p in enumerate([9, 2, 3], 1)]

@@ -196,6 +196,8 @@ def test_a_prompt_that_lacks_a_verdict_is_left_for_the_next_run(stub: Stub, answ
         ({"judge": "verifier:strong"}, "a verifier's rule is one of"),
         ({"judge": "llm"}, "the judge is written llm:URL#MODEL"),
         ({"judge": "reward:x", "form": "labels"}, "labels by reward need a threshold"),
+        ({"form": "labels", "threshold": float("nan")}, "threshold must be a finite number"),
+        ({"gap": float("inf")}, "gap must be ≥ 0 and finite"),
         ({"judge": "truth"}, "need a model's own answers"),
         ({"judge": "human", "only_wrong": True}, "only_wrong goes with"),
         ({"judge": "human", "rubric": "x"}, "a rubric goes with"),

@@ -36,7 +36,8 @@ def test_each_rule_counts_what_it_says(at: int, metric: str) -> None:
 
 def test_text_answers_need_no_number() -> None:
     said = [answered("It is Paris", "paris"), answered("I think\n#### New  York.", "new york"), answered("", "rome")]
-    assert verdicts(said, ["text"]) == {"text": [False, True, False]}
+    said.append(answered("Cafe\u0301", "caf\u00e9"))
+    assert verdicts(said, ["text"]) == {"text": [False, True, False, True]}
     refuse_unanswerable(tasks("paris"), ["text"])
     with pytest.raises(DataError, match=r"test\.jsonl:2: .*holds no number(.|\n)*--metrics math, or text"):
         refuse_unanswerable(tasks("1", "paris"), ["strict", "text"])

@@ -23,6 +23,9 @@ from twofold.rewards.verifier import Verdict
         ('ends with "?"', "Is it so?  \n", "Is it so? Yes."),
         ('with "sea"', "The Sea.", "A season."),
         ('without "the"', "These others", "So is The end"),
+        ('with "a  b"', "say a  b", "say a b"),
+        ('with "a; b";  ends   with "?"', "say a; b?", "say a, b?"),
+        ('with "a; b"\nat most 3 words', "say a; b", "say a; b too"),
         ('at most 3 words; ends with "?"\nlowercase', "is it so?", "is it so now?"),
     ],
 )

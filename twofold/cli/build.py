@@ -78,7 +78,7 @@ class Options(ShardOptions):
 def build(given: Options) -> None:
     """Sample answers, judge them, and write pairs, rankings or labels. An interrupted run resumes."""
     from twofold.cli.progress import RichProgress
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_rows
     from twofold.datagen.build import build as make_rows
     from twofold.datagen.build import read_for
     from twofold.datagen.shards import build_work, make_shard
@@ -87,7 +87,7 @@ def build(given: Options) -> None:
     how = _settings(given)
     _refuse_pairs(given)
     first_look(rows=[given.prompts, given.judge_pairs], models=how.models, servers=True)
-    refuse_unwritable(given.out, inputs=[given.prompts, given.judge_pairs])
+    refuse_rows(given.out, inputs=[given.prompts, given.judge_pairs])
     ignore = ignored(given.ignore)
     questions = read_for(how, given.prompts, split=given.split, limit=given.limit, ignore=ignore)
     if given.dry:

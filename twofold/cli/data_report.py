@@ -44,7 +44,7 @@ class ReportOptions:
 def report(options: ReportOptions) -> None:
     """Write one offline page on a data set: lengths, scores, origins, biases, and what the check found, with rows."""
     from twofold.cli.progress import RichProgress
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_pages
     from twofold.data.examples import kinds
     from twofold.data.looks import Further
     from twofold.data.profile import Profile
@@ -56,7 +56,7 @@ def report(options: ReportOptions) -> None:
     from twofold.reports.pages import write_page
 
     first_look(rows=[options.source])
-    refuse_unwritable(options.out, inputs=[options.source])
+    refuse_pages(options.out, inputs=[options.source])
     if options.near is not None:
         refuse_without_datasketch("--near")
     near = options.near or (NEAR if find_spec("datasketch") else None)

@@ -42,10 +42,10 @@ def show(
     html: Annotated[Path | None, typer.Option(help="Write the rows as a page, too.")] = None,
 ) -> None:
     """Show rows as the model will see them: prompt, supervised tokens, stop token; and the cost of the layout."""
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_pages
 
     first_look(rows=[source], models=[model])
-    refuse_unwritable(html, inputs=[source])
+    refuse_pages(html, inputs=[source])
     reading, how = _settings(given or [])
     from twofold.cli.progress import RichProgress
     from twofold.data.formats import scan

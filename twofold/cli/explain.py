@@ -63,7 +63,7 @@ class Options:
 def explain(given: Options) -> None:
     """Show token by token what a model's implicit reward credits and blames, and where chosen and rejected differ."""
     from twofold.cli.progress import RichProgress
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_pages, refuse_unwritable
     from twofold.data.formats import read
     from twofold.data.reading import Reading
     from twofold.reports.languages import phrase
@@ -71,6 +71,7 @@ def explain(given: Options) -> None:
 
     first_look(rows=[given.file], models=[given.model, given.reference])
     refuse_unwritable(given.html, given.json_file, inputs=[given.file])
+    refuse_pages(given.html)
     began = origin(given.model)
     reference, beta = _reference(given, began), given.beta or (began and began.beta) or BETA
     columns, ignore = column_map(given.columns or []), ignored(given.ignore)

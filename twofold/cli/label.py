@@ -20,12 +20,12 @@ def label(
     serve: Annotated[bool, typer.Option(help="Serve the page, or only write the pairs of the verdicts so far.")] = True,
 ) -> None:
     """Judge answers side by side with ← → t s u. Each verdict is on disk at once; the pairs are written at the end."""
-    from twofold.config.first_look import refuse_unwritable
+    from twofold.config.first_look import refuse_rows
     from twofold.datagen.label import Labelling, LabelServer
     from twofold.judges.questions import read_questions
     from twofold.signals import Stop
 
-    refuse_unwritable(out, inputs=[file])
+    refuse_rows(out, inputs=[file])
     questions = read_questions(file, limit=limit).questions
     with Labelling.open(questions, out, seed=seed) as labelling:
         if serve:

@@ -25,13 +25,13 @@ def report(
     card: Annotated[bool, typer.Option("--card", help="Also write the model card, README.md, again.")] = False,
 ) -> None:
     """Write a run's report again: one offline page with findings, curves, answers and settings."""
-    from twofold.config.first_look import refuse_unwritable
+    from twofold.config.first_look import refuse_pages
     from twofold.reports.card import render_card
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
 
     read = _read([run])
-    refuse_unwritable(out, inputs=_files([run]))
+    refuse_pages(out, inputs=_files([run]))
     written = [write_page(out or run / "report.html", render(read, read[0].name))]
     written += [write_page(run / "README.md", render_card(read[0]))] if card else []
     console = results()
@@ -45,12 +45,12 @@ def compare(
     title: Annotated[str, typer.Option(help="Title of the page.", show_default="the runs' names")] = "",
 ) -> None:
     """Compare runs on one offline page: paired tests on the same items, Holm over all of them, curves, settings."""
-    from twofold.config.first_look import refuse_unwritable
+    from twofold.config.first_look import refuse_pages
     from twofold.reports.html import render
     from twofold.reports.pages import write_page
 
     read = _read(runs)
-    refuse_unwritable(out, inputs=_files(runs))
+    refuse_pages(out, inputs=_files(runs))
     names = " and ".join(dict.fromkeys(run.name for run in read))
     page = write_page(out, render(read, title or (names if len(read) <= 3 else f"{len(read)} runs")))
     console = results()

@@ -67,14 +67,14 @@ class Options(ShardOptions):
 def sample(given: Options) -> None:
     """Sample completions from a model, or search for its best ones; print them or write them as JSON lines."""
     from twofold.cli.progress import RichProgress
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_rows
 
     _refuse_contradictions(given)
     refuse_odd_shards(given, given.out)
     draw, sampling = _settings(given)
     models = [given.model, given.reference, given.reward]
     first_look(rows=[given.file and str(given.file)], models=models, servers=is_url(given.model))
-    refuse_unwritable(given.out, inputs=[given.file])
+    refuse_rows(given.out, inputs=[given.file])
     if is_url(given.model):
         return _of_server(given, draw, sampling)
     from twofold.datagen.completions import beams_of, best_samples_of, samples_of

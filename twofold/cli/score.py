@@ -63,13 +63,13 @@ def score(given: Options) -> None:
     An interrupted run resumes.
     """
     from twofold.cli.progress import RichProgress
-    from twofold.config.first_look import first_look, refuse_unwritable
+    from twofold.config.first_look import first_look, refuse_rows
     from twofold.datagen.score import entries_of, score_entries
 
     refuse_odd_shards(given, given.out)
     how = _settings(given)
     first_look(rows=[given.file])
-    refuse_unwritable(given.out, inputs=[given.file])
+    refuse_rows(given.out, inputs=[given.file])
     from twofold.rewards.model import open_reward  # imports torch
 
     opened = partial(open_reward, max_length=given.max_length, cut_prompt=given.cut_prompt)

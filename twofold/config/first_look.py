@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from twofold.config.load import Document
 
 GLOB = frozenset("*?[")
+PAGE = b"<!doctype html"
+OTHER_ROWS = (".gz", ".zst", ".csv", ".parquet", ".arrow")
+"""Names of files that are not read as JSON lines."""
 
 
 def first_look(*, rows: Sequence[str | None] = (), models: Sequence[str | None] = (), servers: bool = False) -> None:
@@ -53,6 +56,24 @@ def refuse_unwritable(*files: Path | None, inputs: Sequence[str | Path | None] =
             path.lstat()  # a name may be too long
         if not path.exists() or path.is_file():
             TemporaryFile(dir=path.parent).close()
+
+
+def refuse_pages(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
+    """As `refuse_unwritable`, for pages. A file that is none, such as other rows, is not replaced."""
+    refuse_unwritable(*files, inputs=inputs)
+    for path in filter(None, files):
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb") as file:
+                if not file.read(len(PAGE)).lower() == PAGE:
+                    raise DataError("exists and is no page", where=str(path), remedy="name another file for the page")
+
+
+def refuse_rows(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
+    """As `refuse_unwritable`, for rows, which are written as JSON lines."""
+    for path in filter(None, files):
+        if path.name.lower().endswith(OTHER_ROWS):
+            raise DataError("rows are written as JSON lines", where=str(path), remedy="end its name in .jsonl")
+    refuse_unwritable(*files, inputs=inputs)
 
 
 def look_at_recipe(document: Document) -> None:

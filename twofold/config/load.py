@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
@@ -127,23 +127,22 @@ def validate(type_: type[T], document: Document) -> T:
     """
     data = completed(type_, document.data)
     try:
-        made: Any = _adapter(type_).validate_python(data, context=document.place)
+        made: T = cast("pydantic.TypeAdapter[T]", _adapter(type_)).validate_python(data, context=document.place)
     except pydantic.ValidationError as error:
         raise explain(error, type_, data, document.place) from None
-    if (key := next(_booleans(data, made), None)) is not None:
-        what = f"{dotted(key)}: should be a number, not a Boolean"
-        raise RecipeError(what, where=document.place(key), remedy="write the number")
-    return cast("T", made)
+    _refuse_truth_values(data, made, document)
+    return made
 
 
-def _booleans(data: Any, made: Any, key: Key = ()) -> Iterator[Key]:
-    """The keys with a Boolean in `data` that became a number in `made`: pydantic reads true as 1."""
-    parts = entries(list(cast("Sequence[Any]", made)) if isinstance(made, tuple) else made)
+def _refuse_truth_values(data: Any, made: Any, document: Document, key: Key = ()) -> None:
+    """Raise RecipeError where true or false was read as the number 1 or 0."""
+    if isinstance(data, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        what = f"{dotted(key)}: must be a number, not {str(data).lower()}"
+        raise RecipeError(what, where=document.place(key), remedy="")
     for name, value in entries(data).items():
-        inside = parts.get(name) if parts else getattr(cast("Any", made), str(name), None)
-        if isinstance(value, bool) and isinstance(inside, int | float) and not isinstance(inside, bool):
-            yield (*key, name)
-        yield from _booleans(value, inside, (*key, name))
+        listed = list(cast("tuple[Any, ...]", made)) if isinstance(made, tuple) else cast("object", made)
+        one = entries(listed).get(name, getattr(listed, str(name), None))
+        _refuse_truth_values(value, one, document, (*key, name))
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from twofold.data.issues import quoted, shortened
 from twofold.data.json_text import once
-from twofold.data.keys import meaning, remedy, unread
+from twofold.data.keys import filled, meaning, remedy, unread
 from twofold.data.message_keys import (
     CARRIED,
     OLD_CALL,
@@ -82,6 +82,9 @@ def _message(item: Any, number: int, pictures: Pictures | None) -> Message:
     role, content = (item["role"], item.get("content")) if named else (item["from"], item["value"])
     place = f"message {number}"
     if isinstance(role, str) and role in CALLING:
+        if filled(item.get(CALLS)) or filled(item.get(OLD_CALL)):
+            reason = f"{place} is a {role} and has further calls: one of the two would be lost"
+            raise Malformed(reason, "write each call as a message of its own", "malformed tool call")
         item, role, content = {**item, CALLS: content}, "assistant", ""
     plain = len(item) == 2 and ("content" in item or not named)  # without further keys
     if not plain and (keys := unread(item, _NAMED if named else _FROM)):

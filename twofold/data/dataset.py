@@ -97,7 +97,11 @@ class Reader:
         if wanted.file is not None:
             tables[name] = self._table(wanted)
             return tables[name].records, rows
-        return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=self.seed)
+        try:
+            return split_by_prompt(rows, count=wanted.count, fraction=wanted.fraction, seed=self.seed)
+        except DataError as error:
+            where = "evaluation.tasks" if name == "tasks" else f"data.{name}"
+            raise DataError(error.what, where=where, remedy=error.remedy) from None
 
 
 def encode_rows(

@@ -11,10 +11,9 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -36,6 +35,8 @@ from twofold.errors import DataError
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv")
 KNOWN = (*_ENDINGS, *(f"{e}.gz" for e in _ENDINGS))
 LEFT_OUT = ".left-out.jsonl"
+MOST_COLUMNS = 1000
+"""Of a file of CSV."""
 _WIDE = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
          codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 """Encodings that a byte order mark proves, the longer marks first."""
@@ -127,9 +128,28 @@ class _Work:
     def _write(self, path: Path) -> None:
         self._made.clear()
         self._written_rows = Spool(_WRITTEN)
-        _write(self._clean(), path)
+        name = path.name.lower().removesuffix(".gz")
+        _write(self._clean(), path, self._columns() if name.endswith(".csv") else ())
         if not len(self._written_rows):
-            raise DataError("no row is without faults", where=self._source, remedy="see `twofold data check`")
+            csv_only = name.endswith(".csv") and len(self._faults) < len(self._left)
+            remedy = (
+                "CSV has no lists but chats: name an output that ends in .jsonl"
+                if csv_only
+                else "see `twofold data check`"
+            )
+            raise DataError("no row is without faults", where=self._source, remedy=remedy)
+
+    def _columns(self) -> Collection[str]:
+        """The names of all fields of the rows to write, in the order in which they come. Raises DataError for more than
+        a table has."""
+        names = dict[str, None]()
+        for number, row in _rows(self._how):
+            if not isinstance(row, Issue) and number not in self._left:
+                names.update(dict.fromkeys(row))
+            if len(names) > MOST_COLUMNS:
+                what, remedy = f"has more than {MOST_COLUMNS:,} different fields", "name an output that ends in .jsonl"
+                raise DataError(what, where=self._source, remedy=remedy)
+        return names
 
     def _clean(self) -> Iterator[Row]:
         for number, row in _rows(self._how):
@@ -218,11 +238,13 @@ def _rows(how: Reading) -> Iterator[tuple[int, Row | Issue]]:
     return ((n, row) for n, row in found if not isinstance(row, Issue) or row.severity == "error")
 
 
-def _write(clean: Iterator[Row], path: Path) -> None:
+def _write(clean: Iterator[Row], path: Path, columns: Collection[str]) -> None:
     name = path.name.lower().removesuffix(".gz")
     with _written_to(path) as stream:
         if name.endswith(".csv"):
-            _write_csv(stream, clean)
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in clean)
             return
         opening, between, closing = ("[\n", ",\n", "\n]\n") if name.endswith(".json") else ("", "\n", "\n")
         before = opening
@@ -261,14 +283,6 @@ def _written_to(path: Path) -> Iterator[TextIO]:
 def _shown(row: Row) -> str:
     text = json.dumps(row, ensure_ascii=False, default=str)
     return text if text.isprintable() else json.dumps(row, default=str)  # half a character, in a field that is not used
-
-
-def _write_csv(stream: TextIO, clean: Iterator[Row]) -> None:
-    """The first row defines the columns."""
-    for first in clean:
-        writer = csv.DictWriter(stream, list(first), extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in chain([first], clean))
 
 
 def _cell(value: Any) -> Any:

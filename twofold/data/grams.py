@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,14 @@ _WORD = re.compile(f"[{_WITHOUT_SPACES}]|[^\\W{_WITHOUT_SPACES}]+")
 _MULTIPLIER, _FINISH = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
 
+def composed(text: str) -> str:
+    """A text in which an accented letter is one character (Unicode's NFC), not a letter and an accent."""
+    return text if text.isascii() else normalize("NFC", text)
+
+
 def words(text: str) -> Grams:
     """A hash of each word of `text` [n], without case and punctuation. In scripts without spaces a letter is a word."""
-    found: list[str] = _WORD.findall(text.casefold())
+    found: list[str] = _WORD.findall(composed(text).casefold())
     return np.fromiter(map(_hash, found), np.uint64, len(found))
 
 

@@ -35,14 +35,22 @@ def lines(stream: IO[bytes], source: str, most: int) -> Iterator[Numbered]:
             reason = "the file is a Git LFS pointer: its contents were not fetched"
             yield 1, Issue(source, 1, "", reason, "run `git lfs pull` where it came from", check="unreadable")
             return
-        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            yield 1, Issue(source, 1, "", "the file is UTF-16", "save the file as UTF-8", check="bad UTF-8")
+        if number == 1 and (wide := wide_encoding(line)):
+            yield 1, Issue(source, 1, "", f"the file is {wide}", "save the file as UTF-8", check="bad UTF-8")
             return
         if line.startswith(codecs.BOM_UTF8):
             yield number, _bom(source, number)
             line = line.removeprefix(codecs.BOM_UTF8)
         if line and not line.isspace():
             yield number, _row(line, source, number)
+
+
+def wide_encoding(head: bytes) -> str:
+    """The encoding of a text of more than one byte a letter, by its mark or by the zeros of its first letters."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) or b"\0\0\0" in head[:4]:
+        return "UTF-32"
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "UTF-16" if marked or (b"\0" in head[:2] and head[:2].strip(b"\0")) else ""
 
 
 def too_long(source: str, number: int, most: int) -> Issue:
@@ -54,9 +62,6 @@ def too_long(source: str, number: int, most: int) -> Issue:
 
 def _row(line: bytes, source: str, number: int) -> Row | Issue:
     row = _parsed(line, source, number)
-    if isinstance(row, Issue) and row.check == "bad JSON" and not line.endswith(b"\n"):
-        reason = "the last line is cut off: it is no complete JSON and has no line end"
-        return Issue(source, number, "", reason, "copy or write the file again", check="truncated last line")
     return row if isinstance(row, Issue) else _object(row, source, number)
 
 
@@ -72,9 +77,19 @@ def _parsed(data: bytes, source: str, number: int) -> Any | Issue:
         reason = f"byte {error.start + 1} ({data[error.start]:#04x}) is not UTF-8"
         return Issue(source, number, "", reason, "save the file as UTF-8", check="bad UTF-8")
     except json.JSONDecodeError as error:
+        if not data.endswith(b"\n") and _is_cut(error):
+            reason = "the last line is cut off: it is no complete JSON and has no line end"
+            return Issue(source, number, "", reason, "copy or write the file again", check="truncated last line")
         return _bad(source, number, f"bad JSON at column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:
         return _not_read(error, source, number)
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Whether the text ends where JSON would continue: in a string, or in a word or an escape of up to six letters."""
+    opens = error.doc.lstrip().startswith(("{", "["))
+    at_end = opens and error.pos >= len(error.doc) - 6 and error.msg != "Extra data"
+    return at_end or error.msg.startswith("Unterminated")
 
 
 def _bad(source: str, number: int, reason: str) -> Issue:

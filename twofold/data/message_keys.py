@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.data.issues import shortened
 from twofold.data.json_text import once
-from twofold.data.keys import meaning, remedy, unread
+from twofold.data.keys import filled, meaning, remedy, unread
 from twofold.records import CALLS
 
 REASONING = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
@@ -38,10 +38,14 @@ def further(item: Mapping[str, Any], role: str, place: str) -> str:
     what faults call the message. Raises `Malformed`."""
     found: dict[str, Any] = {}
     for key in TEXTS:
-        if item.get(key):
+        if filled(item.get(key)):
             found[key] = _text(item[key], key, role, place)
-    calls = item.get(CALLS) or ([item[OLD_CALL]] if item.get(OLD_CALL) else None)
-    if calls:
+    calls, old = (item[key] if filled(item.get(key)) else None for key in (CALLS, OLD_CALL))
+    if calls is not None and old is not None and tool_calls(calls, place) != tool_calls([old], place):
+        reason = f"{place} has both `{CALLS}` and `{OLD_CALL}`: one of the two would be lost"
+        raise Malformed(reason, f"write all calls as `{CALLS}`", "malformed tool call")
+    calls = [old] if calls is None and old is not None else calls
+    if calls is not None:
         if role != "assistant":
             remedy = 'let the assistant call tools, or name the role "assistant"'
             raise Malformed(f"{place} is the {role}'s turn and calls tools", remedy, "malformed tool call")
@@ -82,10 +86,16 @@ def _call(call: Any, place: str) -> dict[str, Any]:
     inner = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(inner, Mapping):
         raise Malformed(f"{place} is no object with a `function`", f"write calls as {_CALL}", "malformed tool call")
+    again = [k for k in ("name", "arguments", "parameters") if inner is not call and filled(call.get(k))]
+    again += ["parameters"] if filled(inner.get("arguments")) and filled(inner.get("parameters")) else []
+    if again:
+        reason = f"{place}: its `{again[0]}` is there besides those of its `function`: one of the two would be lost"
+        raise Malformed(reason, f"write calls as {_CALL}", "malformed tool call")
     name, arguments = inner.get("name"), inner.get("arguments", inner.get("parameters", {}))
     if not isinstance(name, str) or not name.strip():
         raise Malformed(f"{place} has no `function.name`", f"write calls as {_CALL}", "malformed tool call")
-    read = _parsed(arguments) if isinstance(arguments, str) and arguments.strip() else arguments or {}
+    blank = not (arguments.strip() if isinstance(arguments, str) else filled(arguments))
+    read = {} if blank else _parsed(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(read, Mapping):
         raise Malformed(
             f"{place}, of `{shortened(name)}`: its `arguments` are no JSON object",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twofold.data.issues import shortened
+from twofold.data.keys import unread
 from twofold.data.message_keys import Malformed
 
 COLUMNS = ("images", "image")
@@ -36,7 +38,11 @@ class Pictures:
 
     def part(self, part: Mapping[str, Any], place: str) -> dict[str, Any]:
         """A part of a message as a picture with its digest; raises `Malformed`."""
-        named = next((part[key] for key in _KEYS if part.get(key)), None)
+        keys = [key for key in _KEYS if part.get(key)]
+        if lost := [*keys[1:], *unread(part, ("type", "detail", *_KEYS))]:
+            reason = f"{place}: the key `{shortened(lost[0])}` of a picture is filled, and twofold does not read it"
+            raise Malformed(reason, "name one picture a part, and write texts as parts of their own", "unread key")
+        named = part[keys[0]] if keys else None
         if named is None and not self._left:
             raise Malformed(f"{place} has a place for a picture, and the row names none for it", _REMEDY, "no picture")
         self.placed_any = True
@@ -67,12 +73,13 @@ class Pictures:
         return {"path": named if not named.startswith("data:") else "data:", "sha256": self._digest(named, place)}
 
     def _digest(self, named: str, place: str) -> str:
-        try:
+        """Of the data in an address, or of a file. What is no file, as a device without an end, is not read."""
+        with suppress(OSError, ValueError):
             if named.startswith("data:"):
-                content = base64.b64decode(named.partition("base64,")[2], validate=True)
-            else:
-                content = (Path(self._file).parent / named.removeprefix("file://")).read_bytes()
-        except (OSError, ValueError):
-            reason = f"{place} names the picture `{shortened(named)}`, which cannot be read"
-            raise Malformed(reason, _REMEDY, "no picture") from None
-        return hashlib.sha256(content).hexdigest()
+                if content := named.partition("base64,")[2]:
+                    return hashlib.sha256(base64.b64decode(content, validate=True)).hexdigest()
+            elif (path := Path(self._file).parent / named.removeprefix("file://")).is_file():
+                with path.open("rb") as picture:
+                    return hashlib.file_digest(picture, "sha256").hexdigest()
+        reason = f"{place} names the picture `{shortened(named)}`, which cannot be read"
+        raise Malformed(reason, _REMEDY, "no picture")

@@ -29,8 +29,9 @@ from twofold.errors import DataError, first_line
 
 PACKED = (".gz", ".zst")
 _JSON = (".jsonl", ".json", ".ndjson")
-_CSV = (".csv", *(f".csv{packed}" for packed in PACKED))
-_KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *_CSV, ".parquet", ".arrow")
+_KNOWN = (*_JSON, *(f"{s}{packed}" for s in _JSON for packed in PACKED), *csv.ENDINGS, ".parquet", ".arrow")
+_MARKS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet", b"ARROW1\0\0": ".arrow"}
+"""How files begin that are no text."""
 KNOWN_KINDS = "provide `.jsonl`, `.json`, `.ndjson` or `.csv`, each also with `.gz` or `.zst`, or `.parquet`, `.arrow`"
 READ_ERRORS = (OSError, EOFError, zlib.error)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
@@ -67,11 +68,23 @@ def _opened_source(
 
 def refuse_missing(source: str) -> None:
     """Raise DataError for what is not there and cannot be a hub name."""
+    if not source.strip():
+        raise DataError("an empty name is no file", where=repr(source), remedy="name a file, a folder or a data set")
     path = located(source)
+    if not _kind(source) and _exists(path):
+        what, remedy = "is no file and no folder, but a device, a pipe or a socket", "write the rows to a file first"
+        raise DataError(what, where=source, remedy=remedy)
     if not _kind(source) and (source.endswith(_KNOWN) or not _HUB_NAME.fullmatch(source)):
         near = _similar(path)
         remedy = f"did you mean `{near}`?" if near else "check the path"
         raise DataError("no such file", where=source, remedy=remedy)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except ValueError:  # a zero byte
+        return False
 
 
 def _cleaned(row: Row, ignore: Collection[str]) -> Row:
@@ -162,7 +175,9 @@ def _file(path: Path, source: str, ignore: Collection[str], bounds: RowBounds) -
     name = path.name.lower()
     if name.endswith((".parquet", ".arrow")):
         return tables(parquet if name.endswith(".parquet") else arrow, path, source, ignore, bounds)
-    if name.endswith(_CSV):
+    if name.endswith(_KNOWN) and (disguised := _packed(path, source)):
+        return iter([(0, disguised)])
+    if name.endswith(csv.ENDINGS):
         return _read(csv.rows, path, source, bounds)
     if name.endswith(_KNOWN):
         return _read(json_rows.array if _starts_array(path) else json_rows.lines, path, source, bounds)
@@ -177,6 +192,23 @@ def opened(path: Path) -> IO[bytes]:
 
         return cast("IO[bytes]", pa.input_stream(str(path), compression="zstd"))
     return cast("IO[bytes]", gzip.open(path, "rb")) if name.endswith(".gz") else path.open("rb")
+
+
+def _packed(path: Path, source: str) -> Issue | None:
+    """The fault of a file whose bytes are of another kind than its name."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        return None
+    kind = next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), None)
+    name = path.name.lower()
+    if kind is None or name.endswith(kind):
+        return None
+    reason = (
+        f"the file begins as {kind} files do, and its name ends in {''.join(path.suffixes[-2:])[-20:] or 'nothing'}"
+    )
+    return Issue(source, 0, "", reason, f"give it a name that ends in {kind}", check="unreadable")
 
 
 def _starts_array(path: Path) -> bool:
@@ -237,7 +269,9 @@ def _hub(source: str, split: str, stream: bool, growth: int) -> Iterator[Numbere
         with _quiet():
             data = datasets.load_dataset(name, configuration or None, split=split, streaming=stream)
     except Exception as error:  # the hub's clients raise what they like; the user must learn for which name
+        folder = Path(source).is_dir()
         remedy = "check the name, the split and the connection, or name a local file"
+        remedy = "name a file in it, or a pattern as `FOLDER/*.jsonl`, and check the split" if folder else remedy
         first = first_line(error)
         raise DataError(f"split `{split}` cannot be loaded: {first}", where=source, remedy=remedy) from None
     _refuse_damage([Path(file["filename"]) for file in getattr(data, "cache_files", ())], growth)

@@ -21,7 +21,9 @@ _ALIASES = {**SHAREGPT, "prompter": "user", "bot": "assistant", "ai": "assistant
 _READ = {"role": {*ROLES, *TOOL_ROLES, *CALLING}, "from": {*ROLES, *TOOL_ROLES, *CALLING, *SHAREGPT}}
 """Names of roles that are read as they are, by the key that holds them."""
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_LONGEST = 300
+"""Digits of a number that is read as a whole one; more are beyond any weight."""
 _TERMINAL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 _STRAY = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _WINDOWS = {n: bytes([n]).decode("cp1252") for n in range(0x80, 0xA0) if n not in (0x81, 0x85, 0x8D, 0x8F, 0x90, 0x9D)}
@@ -63,7 +65,7 @@ def repaired(row: Row, names: Naming, faults: Iterable[Issue]) -> tuple[Row, dic
     kinds, made = {fault.check for fault in faults}, dict[str, Repaired]()
     for kind, repair in REPAIRS.items():
         after = repair(row, names, kinds)
-        field = next((key for key in row if row[key] != after.get(key)), None)
+        field = next((key for key in row if row[key] is not (now := after.get(key)) and row[key] != now), None)
         if field is not None:
             made[kind] = Repaired(1, 0, field, *_shown(row[field], after[field]))
             row = after
@@ -210,7 +212,7 @@ def _number(value: Any) -> Any:
     """The number that a text is; anything else as it is."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(text := value.strip()):
         return value
-    return int(text) if text.lstrip("+-").isdigit() else float(text)
+    return int(text) if text.lstrip("+-").isdigit() and len(text) < _LONGEST else float(text)
 
 
 def _shown(before: Any, after: Any) -> tuple[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
+from twofold.data.csv import is_csv, spelled
 from twofold.data.issues import Issue
 from twofold.data.json_rows import Row
 from twofold.data.scratch import Spool
@@ -27,12 +30,19 @@ def score_margin(record: Record, row: Row) -> float | None:
         return None
     if record.margin is not None:
         return record.margin
+    from_csv = is_csv(record.source.file)
     for chosen, rejected in SCORES:
         if chosen in row and rejected in row:
-            both = row[chosen], row[rejected]
-            if all(isinstance(v, int | float) and not isinstance(v, bool) and isfinite(v) for v in both):
-                return float(both[0]) - float(both[1])
+            both = [_number(spelled(row[side]) if from_csv else row[side]) for side in (chosen, rejected)]
+            if both[0] is not None and both[1] is not None:
+                return both[0] - both[1]
     return None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; None for any other value."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 class LowMargins:

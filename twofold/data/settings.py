@@ -38,6 +38,7 @@ class DataSplit:
         require(sum(given) == 1, "give one of file, count and fraction")
         require(self.fraction is None or 0 < self.fraction < 1, "fraction must be in (0, 1)")
         require(self.count is None or self.count > 0, "count must be ≥ 1")
+        require(self.limit is None or self.limit > 0, "limit must be ≥ 1")
 
 
 @settings
@@ -58,7 +59,8 @@ class DataSource:
     """For a Hub name: read row by row over the network, without a local copy."""
 
     def __post_init__(self) -> None:
-        require(self.weight is None or self.weight > 0, "weight must be > 0")
+        require(self.weight is None or 0 < self.weight < math.inf, "weight must be > 0 and finite")
+        require(self.limit is None or self.limit > 0, "limit must be ≥ 1")
         alone = self.weight is None and self.limit is None
         require(alone or not is_pattern(self.file), "weight and limit go with one file, not with a pattern")
 
@@ -83,6 +85,7 @@ class DataBeside:
     """Maximum number of rows."""
 
     def __post_init__(self) -> None:
+        require(self.limit is None or self.limit > 0, "limit must be ≥ 1")
         require(0 < self.share < math.inf, "share must be > 0 and finite")
         require(0 < self.weight < math.inf, "weight must be > 0 and finite")
 
@@ -133,6 +136,7 @@ class DataSettings:
     """Number of processes that tokenize, with the same result. 0: this process, which is as fast for few rows."""
 
     def __post_init__(self) -> None:
+        require(self.limit is None or self.limit > 0, "limit must be ≥ 1")
         require(0 <= self.workers <= MOST_WORKERS, f"workers must be from 0 to {MOST_WORKERS}")
         shares = [part.fraction or 0.0 for part in (self.heldout, self.generator) if part is not None]
         require(sum(shares) < 1, "the fractions of heldout and generator leave no row to train on: lower one")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.data.digests import Collected, Digests, firsts
+from twofold.data.grams import composed
 from twofold.data.lazy import Concat, Subset, subset
 from twofold.data.order import permutation
 from twofold.errors import DataError, LeakError
@@ -21,13 +22,13 @@ _MARKS = ".,;:!?…\"'`“”‘’«»¿¡"
 
 
 def prompt_key(prompt: Prompt) -> str:
-    """What makes two prompts the same problem: their words, whatever the spacing, the system message or the wrapping
-    of a text into a chat."""
+    """What makes two prompts the same problem: their words, whatever the spacing, the system message, the wrapping of a
+    text into a chat, or the form of accented letters."""
     if isinstance(prompt, str):
         turns = [prompt]
     else:
         turns = [m.content + m.more for m in prompt if m.role not in ("system", "developer", "tools")]
-    return "\n".join(" ".join(turn.split()) for turn in turns)
+    return composed("\n".join(" ".join(turn.split()) for turn in turns))
 
 
 def problem(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -62,7 +63,8 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         require(1 <= self.samples <= MOST_SAMPLES, f"samples must be from 1 to {MOST_SAMPLES}")
-        require(self.gap >= 0, "gap must be ≥ 0")
+        require(0 <= self.gap < math.inf, "gap must be ≥ 0 and finite")
+        require(self.threshold is None or math.isfinite(self.threshold), "threshold must be a finite number")
         kind = parse_judge(self.judge, BUILD)
         ordered = kind.gives == "order"
         require(not self.only_wrong or ordered, "only_wrong goes with `truth` and stronger")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from twofold.data.chat import rendering
+from twofold.data.grams import composed
 from twofold.data.reasoning import reasoning_of
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.exact_match import CHUNK, Codec, plain
@@ -225,4 +226,5 @@ def rendered(prompt: Prompt, codec: Any) -> str:
 
 
 def _final(said: str) -> str:
-    return " ".join(said.rpartition("####")[2].casefold().split()).removesuffix(".")
+    said = composed(said.rpartition("####")[2]).casefold()
+    return " ".join(said.split()).removesuffix(".")

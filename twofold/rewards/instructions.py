@@ -31,6 +31,8 @@ Check: TypeAlias = Callable[[str], bool]
 
 REMEDY = 'write a rule as `at most 15 words`, `exactly 3 bullets`, `lowercase`, `ends with "?"` or `without "the"`'
 _COUNT = re.compile(r"(at most|at least|exactly) (\d{1,6}) (word|line|bullet)s?")
+_RULE = re.compile(r'(?:"[^"]*"|[^;\n])+')
+"""Up to a semicolon or a line end that is not between quotes."""
 _PLACE = re.compile(r'(starts with|ends with|with|without) "([^"]+)"')
 _COMPARED = {"at most": le, "at least": ge, "exactly": eq}
 _UNITS: dict[str, Callable[[str], int]] = {
@@ -53,10 +55,16 @@ _PLACES: dict[str, Callable[[str, str], bool]] = {
 @lru_cache(maxsize=1024)
 def checks(rules: str) -> tuple[Check, ...]:
     """A check for each rule; raises `DataError` for one that there is not, or for none."""
-    found = tuple(_check(" ".join(rule.split())) for rule in re.split(r"[;\n]", rules) if rule.strip())
+    found = tuple(_check(_spaced(rule)) for rule in _RULE.findall(rules) if rule.strip())
     if not found:
         raise DataError("the answer holds no rule", where="", remedy=REMEDY)
     return found
+
+
+def _spaced(rule: str) -> str:
+    """A rule with one space between its words, but for those between quotes."""
+    words, quote, part = rule.strip().partition('"')
+    return f"{' '.join(words.split())}{' ' * bool(quote)}{quote}{part}"
 
 
 def judge(completion: str, rules: str) -> Verdict:

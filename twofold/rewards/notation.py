@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from math import gcd
 
-from twofold.rewards.numerals import PARTS, listed, numerals, plainer, untagged
+from twofold.rewards.numerals import PARTS, alike, listed, numerals, plainer, untagged
 
 LONGEST, DEEPEST = 500, 15
 """Characters and brackets within brackets of a formula: what is more takes a parser seconds."""
@@ -69,7 +69,7 @@ class Formula:
 
 def formula_of(part: str) -> Formula | None:
     """A final answer as a formula; None if it is none, or if only a part of it could be read."""
-    part = untagged(part.strip()).strip("*`_ \n")
+    part = untagged(alike(part).strip()).strip("*`_ \n")
     if not part or len(part) > LONGEST or not _balanced(part):
         return None
     line = plainer(part)
@@ -105,7 +105,7 @@ def _formula(part: str) -> Formula | None:
     rows = text.split(r"\\")  # of a matrix
     for sign, plain in _SIGNS.items():
         rows = [row.replace(sign, plain) for row in rows]
-    text = r" \\ ".join(rows)
+    text = " ".join(r" \\ ".join(rows).split())
     text = _SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(_PLAIN_SUPERSCRIPTS)}}}", text)
     text = re.sub(r"[€£¥₹]", "", text).strip().rstrip(".,;").strip()
     text = _SQRT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)

@@ -32,6 +32,19 @@ _AREAS = re.compile(
     r"(\d[ }]{0,2}\{? ?(?:[kcmd]?m|ft|in|yd|mi|units?|inch(?:es)?|feet|miles?|(?:centi|kilo)?met(?:er|re)s?)\}?)"
     r"\^\{?[23]\}?"
 )
+_FORMS = {
+    "-": "\u2010\u2011\ufe63", "/": "\u2044\u2215", "·": "\u2219\u22c5", "×": "\u2715\u2716\u2a2f", "*": "\u2217",
+    ":": "\u2236", ".": "\u066b", ",": "\u066c\u201a", "'": "\u02bc\u2019\u2032", "\u2013": "\uff5e\u301c",
+    " ": "\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u200a\u205f\u3000",
+}  # fmt: skip
+_ALIKE = {
+    **{0xFF01 + n: chr(0x21 + n) for n in range(94)},
+    **{ord(other): sign for sign, others in _FORMS.items() for other in others},
+    **dict.fromkeys((0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)),
+}
+"""Signs of full width, other hyphens, slashes, dots, apostrophes and spaces as the ones that are read below; without
+characters that no one sees: joiners, marks of direction, soft hyphens."""
+_DASH = re.compile(r"(?<=\d)[\u2014\u2015](?=\d)")
 _TAGS = re.compile(r"</?[A-Za-z]\w{0,20}>|<\|\w{1,30}\|>")
 _SPACES = re.compile(r"\\[,;: ]|[~\u00a0\u2009\u202f]")
 _DELIMITERS = re.compile(r"\\[()\[\]]|\\\\")
@@ -53,10 +66,10 @@ _OPENERS = "$€£¥₹({[\"'“‘"
 _CLOSERS = re.compile(r"[)}\]\"'”’$|*_°%]*")
 _ATTACHED = re.compile(rf"({_LETTER}+)(\d?)")
 _GOES_ON = re.compile(
-    r"\s?\^|[²³¹⁰⁴-⁹½¼¾]|\s?\\[a-zA-Z]"
+    r"\s?\^|[²³¹⁰⁴-⁹⁺⁻ⁿ₀-₉\u0300-\u036f]|\s?[½¼¾⅐-⅞↉]|\s?\\[a-zA-Z]|[;&@\\\u2014\u2015]\d"
     r"|\s?[+×·÷±]\s?[\w(\\]|\*[\w(\\]|\s\*\s[\w(\\]"
     rf"|\s?[-\u2212\u2013/](?:[\d(\\$]|{_LETTER}(?!{_LETTER}))|\s[-\u2212\u2013/]\s(?:[\d(\\$]|{_LETTER}(?!{_LETTER}))"
-    r"|[:：]\d|\s:\s\d|,\s?[-$]?\d|\.\d|_\w|\s\d|\s,\d"
+    r"|[:：]\d|\s:\s\d|,\s?[-$]?\d|\.\d|_\w|\s\d|\s,\s?\d|\s?/\s\d"
     r"|\s?(?:<(?![</|]|[\w/]+>)|>(?!>)|[≤≥≠])=?\s?[\w(]"
     r"|\s(?:and|or|to|by|x|out of|versus|vs\.?)\s[-\u2212]?[$€£]?\d"
     r"|\s(?:and\s(?:an?|one|two|three)\s(?:half|third|quarters?|fourths?|fifths?)|squared|cubed|factorial"
@@ -100,10 +113,15 @@ class Numeral:
 
 def plainer(line: str) -> str:
     """One line without the marks of LaTeX and Markdown that change no number."""
-    line = _DELIMITERS.sub("$", _LAYOUT.sub("", line.replace("{,}", ",").replace(r",\! ", ",")))
+    line = _DELIMITERS.sub("$", _LAYOUT.sub("", alike(line).replace("{,}", ",").replace(r",\! ", ",")))
     line = _DEGREES.sub("°", _WRAPPERS.sub(" {", line)).replace("\\approx", "≈")
     line = untagged(_INNER.sub("", _SPACES.sub(" ", _ESCAPED.sub(r"\1", line))))
     return _AREAS.sub(r"\1", _BOLD.sub("", line))
+
+
+def alike(text: str) -> str:
+    """A text with each sign in the one form of it that is read."""
+    return text if text.isascii() else _DASH.sub("\u2013", text.translate(_ALIKE))
 
 
 def untagged(text: str) -> str:
@@ -200,7 +218,11 @@ def _stands_alone(body: str, tight: bool) -> bool:
             return before == "" or before.endswith((">", "-", "=")) or bool(_TAG.search(operand))
         case "<":
             return operand.endswith("<")
+        case "|":
+            return not operand.endswith(("-", "\u2212"))
+        case ";" | "&" | "@" | "\\":
+            return not (tight and before[-1:].isdecimal())
         case "=":
             return not operand.endswith(("<", ">", "!"))
         case _:
-            return mark == "" or mark not in "/^×·÷±√≤≥≠"
+            return mark == "" or mark not in "/^×·÷±√∛∜≤≥≠⁻"

@@ -52,7 +52,8 @@ def strict(text: str) -> str | None:
     behind = text[match.start() + len("#### ") + len(form) :][:AROUND].partition("\n")[0]
     size = form.removeprefix("-")
     western = size.count(".") < 2 and (size.rfind(",") < size.find(".") or "." not in size)
-    whole = NUMBER.fullmatch(size) and western and not goes_on(plainer(behind), "." in size)
+    behind = plainer(behind)
+    whole = NUMBER.fullmatch(size) and western and not goes_on(behind, "." in size) and not behind[:1].isdecimal()
     return form.replace(",", "") if whole else None
 
 

@@ -88,12 +88,13 @@ def parse(
     missing = plan.missing
     other = detect(row) if missing else _says_more(plan.richer, row)
     if other is not None:
-        reason = f"has the shape {other.name}, but the rows before it {shape.name}"
-        return [Issue(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")]
+        return [_mixed(other, shape, source)]
     if missing:
         return [_missing(key, shape, row, source) for key in missing]
     fields = Fields(row, source)
     record = with_numbers(shape.parse(fields), fields)
+    if not fields.faults and not shape.fits(row) and (other := detect(row)) not in (None, shape):
+        return [_mixed(other, shape, source)]
     left = _remaining(shape, row, read_numbers(record)) if any(filled(row[key]) for key in plan.others) else {}
     if not left and not fields.pictures.placed_any:
         remarks += fields.remarks
@@ -103,6 +104,11 @@ def parse(
     fields.refuse_unread("", left, {*unknown_keys, *(_KEYS if named else ())})
     remarks += fields.remarks
     return fields.faults or record
+
+
+def _mixed(other: Shape, shape: Shape, source: Source) -> Issue:
+    reason = f"has the shape {other.name}, but the rows before it {shape.name}"
+    return Issue(source.file, source.row, "", reason, "keep one shape per file", check="mixed formats")
 
 
 def _place_pictures(fields: Fields, left: dict[str, Any]) -> None:

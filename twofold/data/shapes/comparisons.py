@@ -35,7 +35,7 @@ def _pair(row: Fields, asked: str | None, sides: Sequence[str], winner: int | No
 
 def _one_of(row: Fields, field: str, first: Any, second: Any, ties: Collection[Any] = ()) -> int | None:
     """0 where `field` is `first`, 1 where it is `second`."""
-    value = row.row[field]
+    value = row.verdict(field)
     known = [v for v in (first, second) if type(v) is type(value) and v == value]
     if known:
         return int(known[0] == second)
@@ -84,7 +84,7 @@ def _strength(
 ) -> Pair:
     """How much better the second side is: below 0 where the first one is."""
     remedy = f"write a number below 0 where {sides[0]} is better, above 0 where {sides[1]} is, or remove the row"
-    strength = row.number(field, row.row[field], remedy)
+    strength = row.number(field, row.verdict(field), remedy)
     if strength == 0:
         row.pass_over(field, f"is 0: {TIE}", "no preference")
     return _pair(row, prompt, sides, None if strength is None else int(strength > 0))

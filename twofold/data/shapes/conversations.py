@@ -35,6 +35,9 @@ def _demonstration(row: Fields, field: str) -> Demonstration:
 def _rounds(row: Fields) -> Demonstration:
     """Rounds of {input, output}, as Capybara has them."""
     rounds = row.row["conversation"]
+    if not _of_rounds(row.row):
+        row.fault("conversation", "is no list of rounds", 'write it as [{"input": "…", "output": "…"}, …]')
+        return Demonstration("", "", row.source)
     for place, one in enumerate(rounds, 1):
         row.refuse_unread(f"conversation[{place}]", one, ("input", "output"))
     keys = (("user", "input"), ("assistant", "output"))

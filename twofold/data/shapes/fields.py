@@ -10,11 +10,18 @@ from typing import Any
 
 from twofold.data import chat, keys
 from twofold.data.chat import Chat, Malformed
+from twofold.data.csv import is_csv, spelled
 from twofold.data.differences import common_length
 from twofold.data.issues import MOST_NAMES, Issue, Severity, quoted, shortened
 from twofold.data.pictures import PLACE, Pictures
 from twofold.records import Completion, Message, Prompt, Source, completion_of
 
+LARGEST = 1e30
+"""What a number of a row may be at most: sums of such numbers still fit in single precision."""
+UNSEEN = (
+    "".join(map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF))) + " \n\t"
+)
+"""White space, joiners and marks of direction."""
 Said = str | Chat
 """What one field holds: text, or messages."""
 
@@ -150,6 +157,9 @@ class Fields:
         """How often the row counts, if it has a weight."""
         value = self._spelled(self.row.get("weight"))
         weight = None if value is None else self.number("weight", value, "write a number from 0 up, or remove it")
+        if weight is not None and 0 < weight < 1 / LARGEST:
+            self.fault("weight", f"is {weight:g}, which is 0 in single precision", "write 0, or a larger number")
+            return None
         if weight is not None and weight < 0:
             remedy = "write a number from 0 up; to turn a preference around, swap its completions"
             self.fault("weight", f"is {weight:g}, less than 0", remedy)
@@ -158,19 +168,20 @@ class Fields:
 
     def _spelled(self, value: Any) -> Any:
         """A value that CSV, which has only texts, spells: true, false or a number. Other formats have values."""
-        if not isinstance(value, str) or ".csv" not in self.source.file:
-            return value
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        try:
-            return float(value)
-        except ValueError:
-            return value or None
+        return spelled(value) if isinstance(value, str) and is_csv(self.source.file) else value
+
+    def verdict(self, field: str) -> Any:
+        """The value of `field`; of a cell of CSV the whole number that it spells, if it does."""
+        value, cell = self._spelled(self.row[field]), self.row[field]
+        return int(value) if value is not cell and isinstance(value, float) and value.is_integer() else value
 
     def number(self, field: str, value: Any, remedy: str) -> float | None:
         """A finite number; None where `value` is none."""
-        if is_number(value) and abs(value) <= sys.float_info.max:
+        if is_number(value) and abs(value) <= LARGEST:
             return float(value)
+        if is_number(value) and LARGEST < abs(value) <= sys.float_info.max:
+            self.fault(field, f"is {value:g}, and training in single precision takes numbers up to {LARGEST:g}", remedy)
+            return None
         self.fault(field, f"is {_number_or_kind(value)}, not a finite number", remedy)
         return None
 
@@ -199,14 +210,16 @@ class Fields:
 
     def filled(self, field: str, text: str) -> str:
         """`text`, at fault where there is nothing in it."""
-        if not text.strip():
-            reason = "is only white space" if text else "is empty"
+        if not text.strip() or (text[0] in UNSEEN and not text.strip(UNSEEN)):
+            reason = "is empty" if not text else "is only white space" if text.isspace() else "holds nothing to be seen"
             self.fault(field, reason, f"fill `{field}` or remove the row", "empty field")
         return text
 
     def with_tools(self, asked: Prompt, tools: Any) -> Prompt:
         """The prompt behind the definitions of the `tools` that its chat template is to show."""
-        if not tools or tools == "[]" or (not asked and self.faults):  # a row at fault may have no prompt
+        if not keys.filled(tools) or (not asked and self.faults):  # a row at fault may have no prompt
+            return asked
+        if isinstance(tools, str) and "".join(tools.split()) == "[]":
             return asked
         if isinstance(asked, str):
             self.fault(
@@ -220,10 +233,10 @@ class Fields:
             return asked
 
     def _with_system(self, asked: Said | None) -> Said | None:
-        if asked is None or "system" not in self.row:
+        if asked is None or self.row.get("system") is None:
             return asked
         turns = (Message("user", asked),) if isinstance(asked, str) else asked
-        if not self.row["system"]:
+        if not keys.filled(self.row["system"]):
             return turns
         system = self.completion("system")
         if turns and turns[0].role == "system":
@@ -236,7 +249,7 @@ class Fields:
 
     def _history(self) -> Chat | None:
         """Earlier rounds as [[question, answer], …]."""
-        rounds = self.row.get("history") or []
+        rounds = self.row["history"] if keys.filled(self.row.get("history")) else []
         if not isinstance(rounds, list | tuple) or not all(_is_round(r) for r in rounds):
             self.fault("history", "is no list of [question, answer]", 'write it as [["…", "…"], …]')
             return None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from twofold.data import chat
+from twofold.data.issues import quoted
 from twofold.data.shapes.fields import Fields, is_number
 from twofold.data.shapes.shape import Shape
 from twofold.records import Ranking, ranked
@@ -53,6 +54,11 @@ def _of_objects(row: Fields) -> Ranking:
     names = [next(k for k in TEXTS if k in item) for item in listed]
     for place, (item, name) in enumerate(zip(listed, names, strict=True), 1):
         row.refuse_unread(f"{field}[{place}]", item, (name, *SCORES, *RANKS))
+    scales = list(dict.fromkeys(scale for item in listed if (scale := _scale(item))))
+    if len(scales) > 1:
+        reason = f"are rated by {quoted(scales)}: numbers of two scales have no order"
+        row.fault(field, reason, "rate all of them by one key")
+        return Ranking("", (), row.source)
     texts = [item[name] for item, name in zip(listed, names, strict=True)]
     inner = row.spread({field: texts, f"{field}.score": [_score(item) for item in listed]})
     asked = next((k for k in ("prompt", "context") if row.row.get(k) is not None), "instruction")
@@ -62,6 +68,9 @@ def _of_objects(row: Fields) -> Ranking:
 
 def _right_and_wrong(row: Fields) -> Ranking:
     """Lists of right and of wrong answers, scored 1 and 0: within a list there is no order."""
+    if not _texts(row.row):
+        row.fault("chosen", "and `rejected` are not two lists of texts", 'write both as ["…", …], or remove the row')
+        return Ranking("", (), row.source)
     lists = [row.row[field] for field in ("chosen", "rejected")]
     named = {f"{f}[{n}]": text for f, texts in zip(("chosen", "rejected"), lists, strict=True)
              for n, text in enumerate(texts, 1)}  # fmt: skip
@@ -130,11 +139,16 @@ def _judged(item: Any) -> bool:
     return isinstance(item, Mapping) and any(k in item for k in TEXTS) and any(k in item for k in (*SCORES, *RANKS))
 
 
+def _scale(item: Mapping[str, Any]) -> str | None:
+    """The key by which an item is rated: the first that is not null."""
+    return next((key for key in (*SCORES, *RANKS) if item.get(key) is not None), None)
+
+
 def _score(item: Mapping[str, Any]) -> Any:
     """An item's score, high for good; a rank is one the other way round."""
-    score = next((item[k] for k in SCORES if item.get(k) is not None), None)
-    rank: Any = next((item[k] for k in RANKS if k in item), None)
-    return -rank if score is None and is_number(rank) else score
+    scale = _scale(item)
+    value: Any = None if scale is None else item[scale]
+    return -value if scale in RANKS and is_number(value) else None if scale in RANKS else value
 
 
 def _objects(field: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from twofold.data.issues import LONGEST_NAME
@@ -117,7 +117,12 @@ def _request(row: Fields) -> Request:
 def _no_completion(row: Mapping[str, Any]) -> bool:
     """Whether no further column is, or by its name looks like, an answer to the prompt."""
     names = (str(k).lower() for k in row if k != "prompt" and len(k) <= LONGEST_NAME)
-    return not any(get_close_matches(name, ANSWERS, n=1, cutoff=0.75) for name in names)
+    return not any(map(_looks_like_an_answer, names))
+
+
+@lru_cache(256)
+def _looks_like_an_answer(name: str) -> bool:
+    return bool(get_close_matches(name, ANSWERS, n=1, cutoff=0.75))
 
 
 def _no_answers(row: Mapping[str, Any]) -> bool:

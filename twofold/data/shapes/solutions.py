@@ -28,6 +28,11 @@ def _solved(row: Mapping[str, Any]) -> bool:
 
 
 def _truth_over_wrong(row: Fields) -> Pair:
+    for name in _solutions(row.row):
+        if not isinstance(row.row[name]["is_correct"], bool | None):
+            row.fault(
+                f"{name}.is_correct", "is not true or false", "write true for a right solution, false for a wrong one"
+            )
     wrong = {
         f"{name}.solution": value["solution"]
         for name, value in row.row.items()

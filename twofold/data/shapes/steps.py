@@ -43,6 +43,10 @@ def _first_error(row: Fields) -> Steps:
 
 def _marked(row: Fields) -> Steps:
     """A text with a mark after each step, and the same text with ratings instead of marks."""
+    if not _is_marked(row.row):
+        remedy = "write it and `label` as texts, or remove the row"
+        row.fault("input", f"is no text with {MARK} after each step", remedy)
+        return Steps("", (), (), row.source)
     *parts, rest = row.row["input"].split(MARK)
     labels, at = list[float | None](), 0
     for number, part in enumerate(parts, 1):
@@ -66,6 +70,10 @@ def _marked(row: Fields) -> Steps:
 def _candidates(row: Fields) -> Steps:
     """The chosen candidate of each step; of the last step without one, the first that is rated. Rating 0 (neutral) is
     right, as in the paper's appendix on the reward of a solution."""
+    if not _has_candidates(row.row):
+        remedy = 'write {"problem": "…"} as question and {"steps": [{"completions": […]}]} as label, or remove the row'
+        row.fault("label", "and `question` are not a problem and the candidates of its steps", remedy)
+        return Steps("", (), (), row.source)
     steps, labels, unread = list[Any](), list[float | None](), 0
     for number, step in enumerate(row.row["label"]["steps"], 1):
         candidates, chosen = step.get("completions") or [], step.get("chosen_completion")
