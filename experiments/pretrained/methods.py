@@ -133,8 +133,8 @@ INTERVENTIONS: Mapping[str, Method] = {
         replace(_form("gate", gamma=GAMMA), tuned_as="PDPO"),
         _changed("sign down", generator={"direction": "down"}),
         _changed("anchor", generator={"form": "square"}),
-        _changed("reference drafts", drafts="reference"),
-        _changed("stale drafts", reuse_steps=4),
+        _changed("reference samples", drafts="reference"),
+        _changed("stale samples", reuse_steps=4),
     )
 }
 """What the generator's gain or loss comes from: one part of PDPO changed at a time. They are no candidates."""

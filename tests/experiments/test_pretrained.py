@@ -170,8 +170,8 @@ def test_interventions_change_one_setting_of_pdpo_and_take_its_point(bench: Benc
         "γ 0": {"gamma": 0.0},
         "sign down": {"generator": {"direction": "down"}},
         "anchor": {"generator": {"form": "square"}},
-        "reference drafts": {},
-        "stale drafts": {"reuse_steps": 4},
+        "reference samples": {},
+        "stale samples": {"reuse_steps": 4},
         "gate": {"generator": {"gate": "judge"}, "judge": {"source": "verifier:instructions"}, "samples": 1},
     }
     assert set(INTERVENTIONS) == {f"PDPO, {name}" for name in changes}
@@ -179,7 +179,7 @@ def test_interventions_change_one_setting_of_pdpo_and_take_its_point(bench: Benc
         method = INTERVENTIONS[f"PDPO, {name}"]
         sections = bench.sections(method, {}, 0)
         assert sections["algorithm"] == {**pdpo["algorithm"], **change}
-        assert (method.drafts == "reference") == (name == "reference drafts")
+        assert (method.drafts == "reference") == (name == "reference samples")
         assert method.tuned_as == "PDPO"
         assert point_of(bench, method.name) == METHODS["PDPO"].grid[0]
 
