@@ -78,4 +78,9 @@ def test_a_report_does_not_replace_its_rows(twofold: Any, tmp_path: Path) -> Non
     rows.write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n')
     answer = twofold("data", "report", rows, "--out", rows)
     assert (answer.code, rows.read_text()[:10]) == (2, '{"prompt":')
+    assert "would overwrite what this command reads" in answer.err
+    other = tmp_path / "other.jsonl"
+    other.write_text("{}\n")
+    answer = twofold("data", "report", rows, "--out", other)
+    assert (answer.code, other.read_text()) == (2, "{}\n")
     assert "exists and is no page" in answer.err

@@ -29,7 +29,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value: str) -> None:
 def test_a_boolean_is_no_number() -> None:
     assert "batch_size: must be a number, not true" in _fault(TrainingSettings, "batch_size=true")
     assert "betas.1: must be a number, not false" in _fault(AdamW, "betas=[0.9, false]")
-    assert "packing.tokens: should be a number" in _fault(TrainingSettings, "packing.tokens=true")
+    assert "packing.tokens: must be a number, not true" in _fault(TrainingSettings, "packing.tokens=true")
     assert validate(Sampling, from_overrides(["use_generation_config=true"])).use_generation_config is True
 
 

@@ -331,9 +331,13 @@ def _estimates(data: Any) -> dict[str, Estimate]:
 
 
 def estimate(data: Any) -> Estimate | None:
-    """The interval that `data` holds; None for anything else."""
+    """The interval that `data` holds, both of whose ends may be open; None for anything else, such as a figure that is
+    not defined."""
+    known = mapping(data)
+    if known.get("value") is None or (known.get("low") is None) != (known.get("high") is None):
+        return None
     try:
-        return Estimate.from_dict(data) if isinstance(data, Mapping) else None
+        return Estimate.from_dict(known)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
