@@ -38,7 +38,7 @@ from experiments.pretrained.tasks import Task
 from experiments.pretrained.tuning import point_of, write_tune
 from twofold.cli.progress import RichProgress
 from twofold.demo.real_model import located
-from twofold.errors import TwofoldError
+from twofold.errors import DataError, TwofoldError
 
 MODULE, OUT = "experiments.pretrained", Path("experiments/pretrained/recorded")
 TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless(), ShortProblems())}
@@ -85,7 +85,8 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
         return f"{bench.here}: {facts.read_text(encoding='utf-8').strip()}"
     if not facts.is_file():
-        return f"no data of task {bench.task.name} in {bench.out}: python -m {MODULE} prepare --task {bench.task.name}"
+        remedy = f"python -m {MODULE} prepare --task {bench.task.name}"
+        raise DataError(f"no data of task {bench.task.name}", where=str(bench.out), remedy=remedy)
     if action == "tune":
         return f"twofold tune {write_tune(bench, names)}"
     if action in ("run", "room"):

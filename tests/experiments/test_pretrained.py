@@ -316,9 +316,9 @@ def test_the_plan_adds_up_what_cells_cost() -> None:
     assert plan_table({})[1][0] == "no method has been run yet"
 
 
-def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["run", "--out", str(tmp_path), "--model", bench.base])
-    assert "python -m experiments.pretrained prepare --task instructions" in capsys.readouterr().out
+def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no data of task instructions\n  → python -m .* prepare --task instructions"):
+        main(["run", "--out", str(tmp_path), "--model", bench.base])
     with pytest.raises(SystemExit):
         main(["run", "--method", "nothing", "--model", bench.base])
     assert [*TASKS] == ["instructions", "sentiment", "harmless", "gsm8k"]
