@@ -57,6 +57,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
+    parser.add_argument(
+        "--point", type=_value, action="append", default=[], help="of `run`: KEY=NUMBER, for the tuned ones"
+    )
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
     if unknown := [name for name in names if name not in ALL]:
@@ -72,6 +75,12 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.json:
         found = by_method(ledger.finished(bench.ledger, bench.protocol), options.task, options.split)
         write_json(options.json, {"protocol": bench.protocol.as_dict(), "task": options.task, "cells": found})
+
+
+def _value(text: str) -> tuple[str, float]:
+    """A setting of a point."""
+    key, _, value = text.partition("=")
+    return key, float(value)
 
 
 def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
@@ -90,8 +99,9 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     if action == "tune":
         return f"twofold tune {write_tune(bench, names)}"
     if action in ("run", "room"):
-        every = names if action == "run" else players(bench.protocol)
-        return "\n".join(_played(bench, Cell(name, point_of(bench, name), s, split)) for name in every for s in seeds)
+        every, point = names if action == "run" else players(bench.protocol), dict(options.point)
+        cells = (Cell(name, point or point_of(bench, name), s, split) for name in every for s in seeds)
+        return "\n".join(_played(bench, cell) for cell in cells)
     cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split)
     if action == "plan":
         return markdown(plan_table(cells))

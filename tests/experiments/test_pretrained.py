@@ -290,6 +290,19 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
     assert comparisons(by_method(found[:2], "t"), "test") == []
 
 
+def test_a_point_may_be_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both settings reach the cell, and the tuned point does not."""
+    cells: list[Cell] = []
+    (bench.here / "facts.json").write_text("{}")
+    monkeypatch.setattr("experiments.pretrained.__main__._played", lambda _, cell: cells.append(cell) or "")
+    words = ["run", "--out", str(bench.out), "--model", bench.base, "--method", "DPO", "--seed", "4"]
+    main([*words, "--point", f"{RATE}=0.5", "--point", "objective.beta=0.25"])
+    main(words)
+    assert [cell.point for cell in cells] == [{RATE: 0.5, "objective.beta": 0.25}, point_of(bench, "DPO")]
+    with pytest.raises(SystemExit):
+        main([*words, "--point", RATE])
+
+
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
