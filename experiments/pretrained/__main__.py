@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
     parser.add_argument(
-        "--point", type=_value, action="append", default=[], help="of `run`: KEY=NUMBER, for the tuned ones"
+        "--point", type=_setting, action="append", default=[], help="of `run`: KEY=NUMBER, instead of the tuned point"
     )
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
@@ -77,10 +78,13 @@ def main(words: Sequence[str] | None = None) -> None:
         write_json(options.json, {"protocol": bench.protocol.as_dict(), "task": options.task, "cells": found})
 
 
-def _value(text: str) -> tuple[str, float]:
+def _setting(text: str) -> tuple[str, float]:
     """A setting of a point."""
     key, _, value = text.partition("=")
-    return key, float(value)
+    try:
+        return key, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=NUMBER") from None
 
 
 def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:

@@ -51,7 +51,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class ReferenceSampler:
     """Samples of the policy without its adapter, which is the reference."""
 
     sampler: Sampler
@@ -148,7 +148,9 @@ class Bench:
         tokens, algorithm = Tokens(), cast("Any", loop.algorithm)
         if hasattr(algorithm, "sampler"):
             own = ALL[cell.method].drafts == "policy"
-            algorithm.sampler = CountedSampler(algorithm.sampler if own else Frozen(algorithm.sampler, policy), tokens)
+            algorithm.sampler = CountedSampler(
+                algorithm.sampler if own else ReferenceSampler(algorithm.sampler, policy), tokens
+            )
         along: list[Reply] = []
         looks = [self.protocol.tokens * part / LOOKS for part in range(1, LOOKS)]
         if (cell.seed, cell.split) != (SCREENING_SEED, "development"):

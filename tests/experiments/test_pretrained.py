@@ -17,7 +17,7 @@ from experiments.harness.files import read_rows
 from experiments.harness.recipes import assemble
 from experiments.pretrained import ledger
 from experiments.pretrained.__main__ import TASKS, main
-from experiments.pretrained.cells import Bench, Cell, Frozen, mean_metrics, players
+from experiments.pretrained.cells import Bench, Cell, ReferenceSampler, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
 from experiments.pretrained.ledger import Finished
@@ -195,7 +195,7 @@ def test_drafts_of_the_reference_do_not_follow_the_policy(wide_bench: Bench) -> 
         )
         before = [d.tokens.tolist() for row in sampler.sample(prompts) for d in row]
         run(loop, 0, lambda _: {}, enough=lambda: next(ends))
-        frozen, own = Frozen(sampler, policy).sample(prompts), sampler.sample(prompts)
+        frozen, own = ReferenceSampler(sampler, policy).sample(prompts), sampler.sample(prompts)
     assert [d.tokens.tolist() for row in frozen for d in row] == before
     assert [d.tokens.tolist() for row in own for d in row] != before
 
@@ -290,7 +290,9 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
     assert comparisons(by_method(found[:2], "t"), "test") == []
 
 
-def test_a_point_may_be_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_point_may_be_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both settings reach the cell, and the tuned point does not."""
     cells: list[Cell] = []
     (bench.here / "facts.json").write_text("{}")
@@ -301,6 +303,7 @@ def test_a_point_may_be_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert [cell.point for cell in cells] == [{RATE: 0.5, "objective.beta": 0.25}, point_of(bench, "DPO")]
     with pytest.raises(SystemExit):
         main([*words, "--point", RATE])
+    assert f"argument --point: '{RATE}' is not KEY=NUMBER" in capsys.readouterr().err
 
 
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
