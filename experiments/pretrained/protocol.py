@@ -10,6 +10,8 @@ VERSION = 2
 Split: TypeAlias = Literal["development", "test"]
 DEVELOPMENT_SEED, SCREENING_SEED = 100, 0
 FINALIST_SEEDS = (1, 2, 3, 4, 5)
+MAX_KL = 10.0
+"""Nats from the base, of samples for development prompts: a point beyond it is not chosen."""
 BASELINES = ("DPO", "DPO + NLL")
 """What every other finalist is compared with."""
 

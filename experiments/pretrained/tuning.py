@@ -12,7 +12,7 @@ from experiments.harness.files import read_json, read_rows, write_rows
 from experiments.pretrained import ledger
 from experiments.pretrained.cells import Bench, Cell
 from experiments.pretrained.methods import ALL, METHODS, Point
-from experiments.pretrained.protocol import DEVELOPMENT_SEED
+from experiments.pretrained.protocol import DEVELOPMENT_SEED, MAX_KL
 from experiments.pretrained.table import by_method
 from twofold.runs.tuning.grid import slug
 
@@ -50,7 +50,7 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
         "confirm": {"file": development, "skip": cut},
         "evaluate": {
             "task": "win-rate", "judge": bench.task.reward(bench.here), "against": bench.base, "temperature": 1.0,
-            "max_new_tokens": bench.protocol.max_new_tokens,
+            "max_new_tokens": bench.protocol.max_new_tokens, "reference": bench.base, "max_kl": MAX_KL,
         },
         "seeds": [DEVELOPMENT_SEED],
         "budget": {"steps": POINTS * max(steps.values())},

@@ -10,12 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
+import yaml
 
 from twofold.config.load import load_recipe, validate
 from twofold.config.schema import Recipe
+from twofold.data.formats import read
+from twofold.evaluation.frontier import frontier
 from twofold.runs.train import RunOptions, train_recipe
 
 Verb = Callable[..., Any]
@@ -88,6 +92,42 @@ def test_a_search_leaves_figures_a_page_and_a_recipe_and_is_not_run_twice(twofol
     assert "they are no longer fresh\n  → confirm on rows that nothing was chosen or confirmed on" in more.err
 
 
+def test_a_trial_beyond_the_limit_of_kl_is_out(twofold: Verb, files: Path, model_folder: Path) -> None:
+    """The KL is that of `frontier` on the same prompts, from the initial model."""
+    rows = "".join(f'{{"prompt": "{n}+1=", "answer": "{n + 1}"}}\n' for n in range(10, 16))
+    (files / "problems.jsonl").write_text(rows, encoding="utf-8")
+    words = [
+        f"development={{file: {files}/problems.jsonl, limit: 4}}",
+        f"confirm={{file: {files}/problems.jsonl, skip: 4}}",
+    ]
+    figure = "evaluate={task: answers, max_new_tokens: 4, max_kl: %s}"
+    one = ["recipes=[{recipe: recipe.yaml, name: DPO}]", "rungs=1", *words]
+    done = twofold("tune", files / "tune.yaml", *one, figure % 1000)
+    assert done.code == 0, done.err
+    figures, problems = figures_of(files / "tune"), [*read(str(files / "problems.jsonl")).records][:4]
+    (kls,) = [{t["number"]: t["rungs"][0]["kl"] for t in m["trials"]} for m in figures["methods"]]
+    assert (figures["figure"]["reference"], figures["figure"]["max_kl"]) == (str(model_folder), 1000)
+    for run in (files / "tune" / "trials").glob("*/seed-0"):
+        (line,) = frontier([str(run)], problems, reward="verifier", reference=str(model_folder),
+                           max_new_tokens=4).figures["points"]  # fmt: skip
+        number = int(yaml.safe_load((run / "recipe.yaml").read_text())["optimizer"]["learning_rate"] == 1e-2)
+        assert kls[number] == pytest.approx(line["kl"]["value"], rel=1e-4)
+    assert 0 < kls[0] < kls[1]
+
+    between = twofold("tune", files / "tune.yaml", *one, figure % fmean(kls.values()), f"out={files}/between")
+    assert (between.code, f"out: KL {kls[1]:.1f} nats > max_kl" in between.err) == (0, True)
+    (method,) = figures_of(files / "between")["methods"]
+    assert [(t["rungs"][0]["value"] is None, t["rungs"][0]["kl"]) for t in method["trials"]] == [
+        (False, kls[0]), (True, kls[1])
+    ]  # fmt: skip
+    assert method["winner"] == 0
+
+    none = twofold("tune", files / "tune.yaml", *one, figure % 1e-9, f"out={files}/none")
+    assert none.code == 0
+    assert "Every trial is out." in none.out
+    assert not (files / "none" / "winner.yaml").exists()
+
+
 @pytest.mark.slow
 def test_two_methods_have_the_same_budget_and_a_paired_test(twofold: Verb, files: Path) -> None:
     assert twofold("tune", files / "tune.yaml").code == 0
@@ -114,6 +154,9 @@ def test_two_methods_have_the_same_budget_and_a_paired_test(twofold: Verb, files
         ),
         (["sweep.seed=[1]"], "seed: is set for each trial\n  → list the seeds under `seeds`"),
         (["evaluate={task: win-rate}"], "evaluate.judge: is required by task: win-rate"),
+        (["evaluate={task: preference, max_kl: 1}"], "evaluate.max_kl: is a setting of tasks that sample"),
+        (["evaluate={max_kl: 0}"], "evaluate.max_kl: must be > 0"),
+        (["evaluate={reference: x}"], "evaluate.reference: is a setting of metric: reward and of max_kl"),
         (["evaluate={metric: accuracy}"], "evaluate.metric: of answers is one of strict, flexible, math, text"),
         (["budget={steps: 1, tokens: 1}"], "budget: give steps or tokens, not both"),
         (["recipes=[none.yaml]"], "none.yaml: no such recipe"),

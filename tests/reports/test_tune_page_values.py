@@ -105,6 +105,18 @@ def test_facts_are_what_was_measured_and_at_what_cost() -> None:
     )
 
 
+def test_a_limit_of_kl_is_a_fact_and_each_trial_shows_its_own() -> None:
+    figures: Row = {
+        "figure": {"task": "win-rate", "metric": "wins", "reference": "base", "max_kl": 10.0},
+        "budget": {"unit": "steps", "each": 8}, "seeds": [0],
+        "development": {"file": "d.jsonl", "n": 9}, "confirm": {"file": "c.jsonl", "n": 9},
+    }  # fmt: skip
+    assert tune.facts(figures)[4:] == ["A trial is out whose KL from base is more than 10 nats"]
+    assert tune.note_of({"value": None, "kl": 70.12}) == "out: KL 70.1 nats"
+    assert tune.note_of({"value": None}) == "numbers were not finite"
+    assert tune.note_of({"value": 0.5, "kl": 2.0}) == "best; KL 2.0 nats"
+
+
 def test_a_method_may_lead_alone_and_there_may_be_none() -> None:
     one = method(confirmed=wilson(180, 200).as_dict())
     verdict: Row = {"best": "DPO", "within_noise": [], "worse": []}
@@ -113,6 +125,4 @@ def test_a_method_may_lead_alone_and_there_may_be_none() -> None:
     assert tune.lead({"methods": [one, {**one, "name": "IPO"}], "verdict": shared}) == (
         "The best confirmed figure, 90.0% (85.1 – 93.4%), is shared by DPO, IPO."
     )
-    assert tune.lead({"methods": [one], "verdict": {**verdict, "best": None}}) == (
-        "No method has a trial with finite numbers."
-    )
+    assert tune.lead({"methods": [one], "verdict": {**verdict, "best": None}}) == "Every trial is out."

@@ -131,6 +131,6 @@ def test_what_is_no_share_leads_no_page() -> None:
 
 def test_methods_without_finite_numbers_have_no_best() -> None:
     figures = {"verdict": {"best": None, "within_noise": [], "worse": []}, "methods": [{"name": "a"}]}
-    assert tune.lead(figures) == "No method has a trial with finite numbers."
+    assert tune.lead(figures) == "Every trial is out."
     method = {"trials": [{"number": 0, "words": "a", "rungs": []}], "winner": 0}
     assert tune.rung_chart(method, 0) is None

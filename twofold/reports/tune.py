@@ -43,7 +43,7 @@ def lead(figures: Row) -> Phrase:
     verdict = figures["verdict"]
     best = next((m for m in figures["methods"] if m["name"] == verdict["best"]), None)
     if best is None:
-        return phrase("No method has a trial with finite numbers.")
+        return phrase("Every trial is out.")
     fresh = Estimate.from_dict(best["confirmed"])
     fields = {"name": best["name"], "share": tables.percent(fresh.value), "interval": tables.interval(fresh)}
     within, worse = (", ".join(verdict[key]) for key in ("within_noise", "worse"))
@@ -71,12 +71,16 @@ def facts(figures: Row) -> list[Phrase]:
     figure, budget = figures["figure"], figures["budget"]
     unit = phrase("steps") if budget["unit"] == "steps" else phrase("tokens")
     seeds = ", ".join(map(str, figures["seeds"]))
+    text = "A trial is out whose KL from {reference} is more than {limit} nats"
+    limit = figure.get("max_kl")
+    bounds = [] if limit is None else [phrase(text, reference=figure["reference"], limit=f"{limit:g}")]
     return [
         phrase("Figure: {metric} of task {task}", metric=figure["metric"], task=figure["task"]),
         phrase("Development: {n} rows of {file}", **_rows(figures["development"])),
         phrase("Fresh: {n} rows of {file}, measured once", **_rows(figures["confirm"])),
         phrase("Budget of each method: {each} {unit}; seeds {seeds}", each=f"{budget['each']:,}", unit=unit,
                seeds=seeds),
+        *bounds,
     ]  # fmt: skip
 
 
@@ -105,16 +109,17 @@ def rung_chart(method: Row, index: int) -> Chart | None:
 
 
 def note_of(row: Row) -> Phrase | str:
-    """The test of a trial at a rung in words, and whether a tie was decided."""
+    """The test of a trial at a rung in words, and whether a tie was decided; the KL where it has a limit."""
+    far = phrase("KL {kl} nats", kl=f"{row['kl']:.1f}") if "kl" in row else None
     if row["value"] is None:
-        return phrase("numbers were not finite")
+        return phrase("numbers were not finite") if far is None else phrase("out: {kl}", kl=far)
     told: Phrase | str = phrase("best")
     if "p" in row:
         test = phrase("within noise of the best") if row["within_noise"] else phrase("worse than the best")
         told = test + f", {tables.p_is(row['p'])}"
     if row.get("tied"):
-        return phrase("{what}; tied with a trial that continued: the order of the grid decided", what=told)
-    return told
+        told = phrase("{what}; tied with a trial that continued: the order of the grid decided", what=told)
+    return told if far is None else phrase("{what}; {kl}", what=told, kl=far)
 
 
 def _about(method: Row, index: int) -> dict[str, Any]:

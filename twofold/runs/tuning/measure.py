@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from twofold.errors import DataError, RecipeError
 from twofold.evaluation.answers import AccuracySettings, refuse_unanswerable
+from twofold.evaluation.exact_match import CHUNK
 from twofold.evaluation.figures import BinaryOutcomes, Measure
+from twofold.evaluation.frontier import prompts_of
 from twofold.evaluation.games import Game, Shares
+from twofold.evaluation.hull import measures
 from twofold.evaluation.likelihood import PreferenceSettings
 from twofold.evaluation.parts import Halves, Part
 from twofold.evaluation.tasks import ANSWERS, TASKS
@@ -22,6 +26,8 @@ from twofold.records import completion_fields
 from twofold.rewards.mathematics import require_math_verify
 from twofold.runs.tuning.rows import Items
 from twofold.runs.tuning.settings import Figure
+from twofold.sampling.base import Sampling
+from twofold.sampling.named_model import open_model
 from twofold.shards import digest
 
 Values = Sequence[float]
@@ -49,6 +55,17 @@ class Meter:
         if missing is not None:
             raise DataError("has no verdict", where=str(missing["name"]), remedy="give the same command again")
         return [float(row[key]) for row in rows]
+
+    def kl(self, model: str, items: Items) -> float:
+        """Sequence KL from the reference, nats: the mean over the prompts of one sample each, at temperature 1."""
+        assert self.reference is not None, "the plan has one"
+        figure, policy = self.figure, open_model(model)
+        prompts = [policy.encoder.prompt(record.prompt) for record in prompts_of(items.records)]
+        sampler = policy.sampler(Sampling(max_new_tokens=figure.max_new_tokens, batch_size=CHUNK))
+        rows = measures(
+            policy.policy, open_model(self.reference).policy, prompts, sampler.sample(prompts), [[0.0]] * len(prompts)
+        )
+        return fmean(row["kl"] for row in rows)
 
     def _task(self) -> tuple[Halves, Any, str]:
         """The task, its settings, and the name of its figure in a row."""
@@ -99,7 +116,7 @@ def refuse_unmeasurable(figure: Figure, items: Items) -> None:
 
 def reference_of(figure: Figure, models: Sequence[str]) -> str | None:
     """The model that log-ratios are taken to. Raises RecipeError if none is named and the recipes differ."""
-    if figure.name != "reward" or figure.reference is not None:
+    if not figure.needs_reference or figure.reference is not None:
         return figure.reference
     if len(set(models)) > 1:
         what = f"the recipes have different models: {', '.join(dict.fromkeys(models))}"

@@ -35,7 +35,13 @@ def outcome(plan: Plan, standings: Sequence[Standing], confirmed: Confirmed, com
     unit = "steps" if settings.budget.tokens is None else "tokens"
     return {
         "command": command,
-        "figure": {"task": figure.task, "metric": figure.name, "judge": figure.judge, "reference": plan.reference},
+        "figure": {
+            "task": figure.task,
+            "metric": figure.name,
+            "judge": figure.judge,
+            "reference": plan.reference,
+            "max_kl": figure.max_kl,
+        },
         "development": {"file": settings.development.file, "n": len(plan.development.records)},
         "confirm": {"file": settings.confirm.file, "n": len(plan.confirm.records)},
         "budget": {"unit": unit, "each": plan.budget if unit == "steps" else settings.budget.tokens},
@@ -123,11 +129,15 @@ def _rung(plan: Plan, rung: Rung) -> dict[int, dict[str, Any]]:
     for trial in rung.trials:
         number, score = trial.number, rung.score(trial.number)
         row: dict[str, Any] = {"step": trial.steps[rung.place], "on": number in rung.on, "value": score}
-        if score is None:
-            row["failure"] = next(result.failure for result in rung.results[number] if result.values is None)
+        results = rung.results[number]
+        out = [result for result in results if result.values is None]
+        if out:
+            row["failure"] = out[0].failure
         else:
             row |= measures[number].estimate().as_dict()
             row["tied"] = number not in rung.on and score == cut
+        if kls := [result.kl for result in out[:1] or results if result.kl is not None]:
+            row["kl"] = max(kls)
         if test := tested.get(number):
             row["p"] = test.get("p_holm", test["p_value"])
             row["within_noise"] = row["p"] >= ALPHA

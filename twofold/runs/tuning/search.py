@@ -119,8 +119,11 @@ class Search:
         except BusyError:
             return False
         self._known[job.file(self.plan.out)] = result
-        value = "not finite" if result.values is None else f"{fmean(result.values):.3f}"
-        self.progress.note(f"{words}: {self.plan.settings.evaluate.name} {value}")
+        value = f"out: {result.failure}"
+        if result.values is not None:
+            far = "" if result.kl is None else f", KL {result.kl:.1f} nats"
+            value = f"{self.plan.settings.evaluate.name} {fmean(result.values):.3f}{far}"
+        self.progress.note(f"{words}: {value}")
         self.progress.advance(BAR)
         return True
 

@@ -43,7 +43,7 @@ class Figure:
     metric: str | None = None
     """answers: strict, flexible, math or text. preference: reward, logp or logp_per_token. By default the first one."""
     reference: str | None = None
-    """For the metric reward: the model that log-ratios are taken to. By default the initial model of the recipes."""
+    """The reference model of the metric reward and of `max_kl`. By default the initial model of the recipes."""
     judge: str | None = None
     """For win-rate: a judge, such as `reward:FOLDER`, `verifier` or `llm:URL#NAME`."""
     against: str | None = None
@@ -53,6 +53,9 @@ class Figure:
     max_new_tokens: int = 256
     max_length: int = 4096
     """Tokens of a row's side at most."""
+    max_kl: float | None = None
+    """For answers and win-rate: a trial is out whose samples are more nats than this from the reference model. One
+    sample at temperature 1 for each prompt; the mean of their sequence KL."""
 
     def __post_init__(self) -> None:
         known = METRICS[self.task]
@@ -64,13 +67,20 @@ class Figure:
         require(judged or self.temperature == 0, "temperature is a setting of task: win-rate")
         require(self.task != "preference" or self.max_new_tokens == 256, "max_new_tokens is of tasks that sample")
         require(self.task != "answers" or self.max_length == 4096, "max_length is of pairs and of reward models")
-        require(self.reference is None or self.name == "reward", "reference is a setting of metric: reward")
+        needless = self.reference is not None and not self.needs_reference
+        require(not needless, "reference is a setting of metric: reward and of max_kl")
+        require(self.max_kl is None or self.task != "preference", "max_kl is a setting of tasks that sample")
+        require(self.max_kl is None or 0 < self.max_kl < float("inf"), "max_kl must be > 0")
         require(min(self.max_new_tokens, self.max_length) >= 1, "max_new_tokens and max_length must be ≥ 1")
 
     @property
     def name(self) -> str:
         """The metric."""
         return self.metric or METRICS[self.task][0]
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.name == "reward" or self.max_kl is not None
 
 
 @settings

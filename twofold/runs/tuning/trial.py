@@ -42,14 +42,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """A job that is done. `values` are the figures of the rows, None if numbers were not finite. `tokens` and `seconds`
-    are those of training from its first step."""
+    """A job that is done. `values` are the figures of the rows, None for a trial that is out: `failure` has the reason.
+    `tokens` and `seconds` are those of training from its first step. `kl` is measured if it has a limit, nats."""
 
     values: list[float] | None
     step: int
     tokens: int
     seconds: float
     failure: str = ""
+    kl: float | None = None
 
     @classmethod
     def read(cls, path: Path) -> Result | None:
@@ -115,9 +116,18 @@ def _played(job: Job, plan: Plan, meter: Meter, stop: StopAsked) -> Result:
             model = folder / RUNG_MODEL
             save_policy(trained.policy, trained.tokenizer, model, sealed=False)
         del trained
-        values = meter.values(str(model), plan.development)
+        result = _measured(str(model), step, _spent(folder), plan, meter)
     disk.remove(folder / RUNG_MODEL)
-    return Result(values, step, *_spent(folder))
+    return result
+
+
+def _measured(model: str, step: int, cost: tuple[int, float], plan: Plan, meter: Meter) -> Result:
+    """The figure of a model, unless it is too far from the reference."""
+    most = plan.settings.evaluate.max_kl
+    kl = None if most is None else meter.kl(model, plan.development)
+    if kl is not None and most is not None and not kl <= most:
+        return Result(None, step, *cost, f"KL {kl:.1f} nats > max_kl {most:g}", kl)
+    return Result(meter.values(model, plan.development), step, *cost, kl=kl)
 
 
 def step_costs(run: Path) -> dict[int, Mapping[str, Any]]:
