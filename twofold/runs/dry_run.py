@@ -26,6 +26,7 @@ from twofold.runs.dataset import data_cache, read_dataset
 from twofold.runs.fitting import what_fits, with_fitting_packs
 from twofold.runs.forecast import GIB, Forecast, largest_pack
 from twofold.runs.shares import SHARE, Shares, chosen, ways
+from twofold.runs.unused_settings import unused_settings
 from twofold.training.track import refuse_missing
 from twofold.world import World
 
@@ -108,6 +109,9 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         needed = f"about {taken.memory.total / GIB:.1f} GiB are needed{each} and {device} has {there / GIB:.1f}"
         remedy = what_fits(recipe, sizes, trained.groups, there, here)
         progress.warn(f"{needed}: training would run out of memory. {remedy}")
+    steps = total_steps(recipe, len(trained.groups))
+    for message in unused_settings(recipe, steps, len(records.generator)):
+        progress.warn(message)
     way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
     if way:
         progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
@@ -121,7 +125,7 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         tokens=trained.counts(),
         parameters=sizes.parameters,
         trainable=sizes.trainable,
-        steps=total_steps(recipe, len(trained.groups)),
+        steps=steps,
         device=_named(device),
         precision=training_precision(recipe.model, sizes.hidden),
         shares=[taken, *(way for way in shares if way is not taken)],

@@ -36,7 +36,7 @@ from twofold.models.policy import Policy
 from twofold.models.precision import hidden_units
 from twofold.models.quantized import refuse_whole_tuning
 from twofold.objectives.base import PlainObjective
-from twofold.progress import Progress, Silent, counted
+from twofold.progress import Progress, Silent
 from twofold.records import Record
 from twofold.reports.card import write_card
 from twofold.reports.html import write_report
@@ -52,6 +52,7 @@ from twofold.runs.processes import load_shared, with_settled_world
 from twofold.runs.reference_fit import fit_stage, start_from_fit
 from twofold.runs.results import results
 from twofold.runs.run_folder import disk_errors, inputs_of, open_run_folder
+from twofold.runs.unused_settings import unused_settings
 from twofold.stopping import StopAsked, droppable, undroppable
 from twofold.training.diagnostics import CHOSEN_FALLS
 from twofold.training.track import refuse_missing
@@ -281,12 +282,8 @@ def _describe(folder: Path, options: RunOptions, run: RunContext) -> None:
     for table in run.dataset.tables.values():
         if guess := run.encoder.turns.of_format(table.format):
             options.progress.warn(f"{table.source}: {guess} → {GUESS_REMEDY}")
-    apart = recipe.data.generator
-    if apart is not None and apart.file is None and not recipe.algorithm.draws_drafts:
-        unused = f"data.generator: {counted(len(run.dataset.generator), 'row')} of data.train are not trained on"
-        options.progress.warn(
-            f"{unused}: algorithm {recipe.algorithm.kind} has no generator → leave data.generator out"
-        )
+    for message in unused_settings(recipe, run.steps, len(run.dataset.generator)):
+        options.progress.warn(message)
     disk.write(folder / "resolved.yaml", resolved)  # first, because it marks the folder as that of a run
     disk.write(folder / "recipe.yaml", options.recipe_text or resolved)
     device = resolve_device(recipe.model.device)

@@ -38,11 +38,12 @@ class Trial:
     def seeded(self, seed: int, out: Path) -> Recipe:
         """The recipe of its run with a seed. All trials share a cache of the reference and one of tokens."""
         reference, data = self.recipe.reference, self.recipe.data
+        stored = str(out / "reference-cache") if reference.kind == "cached" else None
         return replace(
             self.recipe,
             run=str(self.run(seed, out)),
             seed=seed,
-            reference=replace(reference, cache=reference.cache or str(out / "reference-cache")),
+            reference=replace(reference, cache=reference.cache or stored),
             data=replace(data, cache=data.cache or str(out / "data-cache")),
         )
 
