@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 import transformers as tr
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from support import tiny
 from twofold.errors import ModelError
 from twofold.models import quantized
+from twofold.models.load import ModelSettings, load_weights
 from twofold.models.quantized import (
     BYTES_PER_WEIGHT,
     Quantization,
@@ -24,6 +27,7 @@ from twofold.models.quantized import (
     plain_weight,
     quantization_of,
     refuse_absent,
+    refuse_misnamed,
     refuse_requantizing,
     refuse_whole_tuning,
     remember_quantization,
@@ -210,3 +214,38 @@ def test_how_a_model_was_quantized_is_stored_and_handed_on() -> None:
     assert plain_weight(model.plain) is model.plain.weight
     separate_scales(model)
     assert (model.bits.separated, model.inner["turned"].separated) == (True, True)
+
+
+def claimed(folder: Path, **quantization: Any) -> Path:
+    """A tiny model whose config claims a quantization that its weights do not have."""
+    tiny.llama().save_pretrained(folder)
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": quantization}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "says that bitsandbytes quantized the weights"),
+        ({"load_in_8bit": True}, "says that bitsandbytes quantized the weights"),
+        ({"quant_method": "none-such"}, "names the quantization 'none-such', which is unknown"),
+        ({"bits": 4}, "names the quantization None, which is unknown"),
+    ],
+)
+def test_a_config_that_claims_a_quantization_is_refused(
+    tmp_path: Path, quantization: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as error:
+        load_weights(ModelSettings(path=str(claimed(tmp_path, **quantization))), str(tmp_path))
+    assert "quantization_config" in error.value.remedy
+
+
+@pytest.mark.parametrize("name", ["a.SCB", "a.weight.absmax", "a.weight.quant_state.bitsandbytes__nf4"])
+def test_the_scales_of_bitsandbytes_confirm_its_config(tmp_path: Path, name: str) -> None:
+    save_file({name: torch.zeros(1)}, tmp_path / "model.safetensors")
+    config: Any = tr.LlamaConfig()
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    refuse_misnamed(config, str(tmp_path))
+    refuse_misnamed(tr.LlamaConfig(), str(tmp_path))
+    refuse_misnamed(config, "owner/name")

@@ -39,6 +39,7 @@ from twofold.models.quantized import (
     Quantize,
     dequantize,
     quantization_of,
+    refuse_misnamed,
     refuse_requantizing,
     settle,
     spared,
@@ -319,6 +320,7 @@ def load_weights(
     with readable(path):
         gguf = gguf_of(path, settings.gguf_file)
         config = config_at(path, settings.revision, gguf)
+        refuse_misnamed(config, path)
         auto = auto or auto_class(config)
         dtype = weights_dtype(settings, config)
         if gguf is not None and settings.quantize:

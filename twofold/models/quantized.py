@@ -4,18 +4,20 @@ it is loaded, what is stored with the adapter, and how it is dequantized."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from twofold.disk import write
 from twofold.errors import ModelError
+from twofold.models.integrity import header
 from twofold.models.lora_targets import saved_modules
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ RECORD = "quantization.json"
 """A file next to an adapter: the quantization of its base, the dtype of all other weights, the layers left out."""
 WHERE = "model.quantize"
 _LINEAR = ("Linear", "Conv1D")
+_SCALES = re.compile(r"\.(?:SCB|absmax|quant_map|quant_state\..*)$")
+"""Names of the tensors that bitsandbytes stores next to bits."""
 _OURS = "twofold_quantization"
 _MARKS = "is_quantized", "is_loaded_in_4bit", "is_loaded_in_8bit", "hf_quantizer", "quantization_method", _OURS
 """Attributes of a quantized model: those of transformers, and ours."""
@@ -82,6 +86,27 @@ def refuse_absent() -> None:
     if find_spec("bitsandbytes") is None:
         remedy = "pip install 'twofold[quantized]', or leave model.quantize out"
         raise ModelError("bitsandbytes is not installed", where=WHERE, remedy=remedy)
+
+
+def refuse_misnamed(config: PreTrainedConfig, path: str) -> None:
+    """Raise ModelError for a config whose `quantization_config` names no known method, or bitsandbytes while the
+    weights in the folder at `path` are plain."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    known = getattr(config, "quantization_config", None)
+    if not isinstance(known, Mapping):
+        return
+    told = cast("Mapping[str, Any]", known)
+    bits = bool(told.get("load_in_4bit") or told.get("load_in_8bit"))
+    method = told.get("quant_method", "bitsandbytes" if bits else None)
+    remedy = "correct quantization_config of config.json, or remove it if the weights are plain"
+    if not {method, f"{method}_4bit"} & {*AUTO_QUANTIZATION_CONFIG_MAPPING}:
+        raise ModelError(f"config.json names the quantization {method!r}, which is unknown", where=path, remedy=remedy)
+    names = [name for file in Path(path).glob("*.safetensors") for name in header(file) or ()]
+    if method == "bitsandbytes" and names and not any(_SCALES.search(name) for name in names):
+        what = "config.json says that bitsandbytes quantized the weights, and they are plain"
+        remedy = "remove quantization_config from it; to quantize while loading, set model.quantize"
+        raise ModelError(what, where=path, remedy=remedy)
 
 
 def refuse_requantizing(quantize: str | None, path: str, adapter: str | None) -> None:
