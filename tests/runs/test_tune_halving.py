@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from twofold.evaluation.figures import BinaryOutcomes
+from twofold.progress import Silent
 from twofold.runs.tuning.halving import Halving, ranking, survivors
 from twofold.runs.tuning.outcome import verdict
+from twofold.runs.tuning.plan import Method, Plan, Trial
+from twofold.runs.tuning.rows import Items
+from twofold.runs.tuning.search import Search, spent
+from twofold.runs.tuning.settings import Budget, Rows, TuneSettings
+from twofold.runs.tuning.trial import Quiet, Result
 from twofold.statistics import Estimate
 
 
@@ -38,6 +46,60 @@ def test_ties_have_the_order_of_the_grid_and_failed_trials_go_last() -> None:
     assert survivors(values, 2) == [2, 0]
     assert survivors({0: None, 1: 0.1, 2: None}, 2) == [1]
     assert survivors({1: None, 0: None}, 1) == [0]
+
+
+class Played:
+    """A search whose trials have these figures by number and step, each with the jobs in the order they were done."""
+
+    def __init__(self, out: Path, values: Mapping[tuple[int, int], float | None]) -> None:
+        trials: Any = [Trial(n, None, None, [1, 2, 4], f"trial-{n}") for n in range(4)]  # type: ignore[arg-type]
+        method = Method("DPO", "r.yaml", trials, None)  # type: ignore[arg-type]
+        settings = TuneSettings(
+            recipes=("r.yaml",),
+            development=Rows(file="d"),
+            confirm=Rows(file="c"),
+            budget=Budget(steps=8),
+            out=str(out),
+        )
+        plan = Plan(settings, [method], Items("d", (), ()), Items("c", (), ()), None)
+        search, self.jobs = Search(plan, Silent(), Quiet(Silent())), list[tuple[int, int]]()
+        while due := search.standings()[0].due:
+            for job in due:
+                self.jobs.append((job.trial.number, job.step))
+                value = values[job.trial.number, job.step]
+                path = job.file(out)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Result(None if value is None else [value], job.step, 10 * job.step, 1.0).write(path)
+        (self.standing,) = search.standings()
+
+
+FIRST = {(0, 1): 0.9, (1, 1): 0.8, (2, 1): 0.7, (3, 1): 0.6}
+
+
+def test_the_better_half_goes_on(tmp_path: Path) -> None:
+    played = Played(tmp_path, {**FIRST, (0, 2): 0.5, (1, 2): 0.6, (1, 4): 0.4})
+    assert played.jobs == [(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (1, 2), (1, 4)]
+    assert (played.standing.winner.number, [rung.on for rung in played.standing.rungs]) == (1, [[0, 1], [1], [1]])
+    assert spent(played.standing) == {"steps": 1 + 1 + 2 + 4, "tokens": 80, "seconds": 4.0}
+
+
+def test_where_all_trials_of_a_rung_are_out_the_best_dropped_one_is_continued(tmp_path: Path) -> None:
+    """Of rung 2 first, then of rung 1 in the order of their figures, until one is sound."""
+    values = {**FIRST, (0, 2): 0.5, (1, 2): 0.6, (1, 4): None, (0, 4): None, (2, 4): 0.3}
+    played = Played(tmp_path, values)
+    assert played.jobs[-3:] == [(1, 4), (0, 4), (2, 4)]
+    assert (played.standing.winner.number, played.standing.rungs[-1].on) == (2, [2])
+    assert spent(played.standing)["steps"] == 4 + 4 + 4 + 1
+
+    early = Played(tmp_path / "early", {**FIRST, (0, 2): None, (1, 2): None, (2, 2): 0.2, (2, 4): 0.1})
+    assert early.jobs[4:] == [(0, 2), (1, 2), (2, 2), (2, 4)]
+    assert early.standing.winner.number == 2
+
+
+def test_a_method_may_have_no_sound_trial(tmp_path: Path) -> None:
+    none = Played(tmp_path, {(n, step): None for n in range(4) for step in (1, 2, 4)})
+    assert none.jobs == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    assert none.standing.rungs[-1].score(none.standing.winner.number) is None
 
 
 def test_the_verdict_is_on_fresh_figures_by_corrected_p_values() -> None:

@@ -7,7 +7,7 @@ processes need no other connection than the folder: each takes the first job tha
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from typing import Any
 
 from twofold.errors import BusyError
 from twofold.progress import Progress
-from twofold.runs.tuning.halving import survivors
+from twofold.runs.tuning.halving import ranking, survivors
 from twofold.runs.tuning.measure import Meter
 from twofold.runs.tuning.plan import Method, Plan, Trial
 from twofold.runs.tuning.trial import Job, Quiet, Result, play
@@ -44,7 +44,8 @@ class Rung:
 
 @dataclass(frozen=True)
 class Standing:
-    """A method as far as it is: its complete rungs, and the jobs that are due."""
+    """A method as far as it is: its complete rungs, and the jobs that are due. If all trials of a rung are out, the
+    best one that was dropped before is continued; without one the method ends there."""
 
     method: Method
     size: int | None
@@ -53,7 +54,7 @@ class Standing:
 
     @property
     def winner(self) -> Trial:
-        """The trial that is left at the last rung."""
+        """The trial that is left at the last rung, or the first one if all are out."""
         (number,) = self.rungs[-1].on
         return next(trial for trial in self.rungs[-1].trials if trial.number == number)
 
@@ -135,24 +136,37 @@ class Search:
             return Standing(method, None, (), [first])
         rungs: list[Rung] = []
         trials = list(method.trials[:size])
+        dropped: list[Trial] = []
         sizes = [*halving.sizes(size), 1]
         for place in halving.measured(size):
-            jobs = {t.number: [Job(method.name, t, seed, t.steps[place]) for seed in seeds] for t in trials}
-            due = [job for each in jobs.values() for job in each if self.result(job) is None]
+            results, due = self._results(method, trials, place)
+            while not due and dropped and all(score(each) is None for each in results.values()):
+                trials.append(dropped.pop(0))
+                results, due = self._results(method, trials, place)
             if due:
                 return Standing(method, size, rungs, due)
-            results = {number: list(self._results(each)) for number, each in jobs.items()}
             values = {number: score(each) for number, each in results.items()}
-            on = survivors(values, sizes[place + 1])
+            sound = any(value is not None for value in values.values())
+            on = survivors(values, sizes[place + 1] if sound else 1)
             rungs.append(Rung(place, trials, results, on))
-            trials = [trial for trial in trials if trial.number in on]
+            if not sound:
+                break
+            by_number = {trial.number: trial for trial in trials}
+            rest = [by_number[n] for n in ranking(values) if n not in on and values[n] is not None]
+            trials, dropped = [trial for trial in trials if trial.number in on], [*rest, *dropped]
         return Standing(method, size, rungs, ())
 
-    def _results(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        for job in jobs:
-            result = self.result(job)
-            assert result is not None, "it is not due"
-            yield result
+    def _results(
+        self, method: Method, trials: Sequence[Trial], place: int
+    ) -> tuple[dict[int, list[Result]], list[Job]]:
+        """The results of trials at a rung by their numbers, over all seeds; and the jobs that are not done."""
+        results: dict[int, list[Result]] = {}
+        due: list[Job] = []
+        for trial in trials:
+            jobs = [Job(method.name, trial, seed, trial.steps[place]) for seed in self.plan.settings.seeds]
+            results[trial.number] = [result for job in jobs if (result := self.result(job)) is not None]
+            due += [job for job in jobs if self.result(job) is None]
+        return results, due
 
     def _tokens_per_step(self, method: Method) -> float | None:
         """Tokens of a step in the first trial of a method, which is run first if the budget is in tokens."""
