@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -138,6 +139,10 @@ NO_OBJECT = "call 1, of `f`: its `arguments` are no JSON object"
         *(([{"function": {"name": "f", "arguments": value}}], NO_OBJECT,
            'write them as {"city": "…"}, or as such an object in a text', "malformed tool call")
           for value in ("[1]", "x", [1], '{"a": 1, "a": 2}', '{"a": ' + "[" * 5_000)),
+        *(([{"function": {"name": "f", "arguments": value}}],
+           "call 1, of `f`: its `arguments` hold a value that JSON does not have",
+           "write NaN, infinity and dates as text or null", "malformed tool call")
+          for value in ({"a": float("nan")}, '{"a": [Infinity]}', {"a": {"b": date(2026, 1, 1)}}, {"a": b"x"})),
         ([{"type": "code", "function": {"name": "f"}}], "call 1 is of another type than `function`",
          f"write calls as {FORM}", "malformed tool call"),
         *(([call], "call 1: its key `mood` is filled, and twofold does not read it",

@@ -17,6 +17,8 @@ from twofold.data.json_text import TwiceError, once
 
 ENDINGS = (".csv", ".csv.gz", ".csv.zst")
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*|nan|[+-]?inf", re.IGNORECASE | re.ASCII)
+_OTHER_SIGNS = ";\t|"
+"""Between cells in files of other programs."""
 _OBJECTS = ("role", "from", "text", "score", "overall_score", "rating", "rank", "input", "path", "url")
 """Keys of messages, rated completions, rounds and pictures: a list of other objects is a text."""
 
@@ -53,6 +55,10 @@ def rows(stream: IO[bytes], source: str, most: int) -> Iterator[tuple[int, dict[
         if twice is not None:
             reason, remedy = "is there twice: one of the two columns would be lost", "keep one of them"
             yield 1, Issue(source, 1, shortened(twice), reason, remedy, check="field twice")
+            return
+        if len(header) == 1 and (sign := next((s for s in _OTHER_SIGNS if s in header[0]), None)):
+            reason, remedy = f"its cells are separated by {sign!r}", "save the file with a comma between cells"
+            yield 1, Issue(source, 1, "", reason, remedy, check="bad CSV")
             return
         while True:
             begins, lines.bytes = reader.line_num + 1, 0

@@ -102,6 +102,11 @@ def _call(call: Any, place: str) -> dict[str, Any]:
             'write them as {"city": "…"}, or as such an object in a text',
             "malformed tool call",
         )
+    try:
+        json.dumps(read, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        what = f"{place}, of `{shortened(name)}`: its `arguments` hold a value that JSON does not have"
+        raise Malformed(what, "write NaN, infinity and dates as text or null", "malformed tool call") from None
     if call.get("type", "function") != "function":
         raise Malformed(f"{place} is of another type than `function`", f"write calls as {_CALL}", "malformed tool call")
     for key in (*unread(call, (*_CALL_KEYS, "id", "function")), *unread(inner, (*_CALL_KEYS, "function"))):

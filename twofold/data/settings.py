@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Literal
@@ -167,8 +168,8 @@ class DataSettings:
         """The files of `train`, each with how it is read; a pattern is as many as there are files that match it. Raises
         DataError where none does, or where one is named twice."""
         listed = tuple(replace(part, file=name) for part in self._parts() for name in files(part.file))
-        names = [part.file for part in listed]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        paths = [part.file if "://" in part.file else os.path.normpath(part.file) for part in listed]
+        twice = next((path for path in paths if paths.count(path) > 1), None)
         if twice is not None:
-            raise DataError("is in data.train twice: by its name and by a pattern", where=twice, remedy="name it once")
+            raise DataError("is in data.train twice", where=twice, remedy="name it once")
         return listed
