@@ -227,10 +227,11 @@ def claimed(folder: Path, **quantization: Any) -> Path:
 @pytest.mark.parametrize(
     ("quantization", "message"),
     [
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "says that bitsandbytes quantized the weights"),
-        ({"load_in_8bit": True}, "says that bitsandbytes quantized the weights"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "claims that bitsandbytes quantized the weights"),
+        ({"load_in_8bit": True}, "claims that bitsandbytes quantized the weights"),
         ({"quant_method": "none-such"}, "names the quantization 'none-such', which is unknown"),
-        ({"bits": 4}, "names the quantization None, which is unknown"),
+        ({"quant_method": ["nf4"]}, "names the quantization"),
+        ({"bits": 4}, "names the quantization 'None', which is unknown"),
     ],
 )
 def test_a_config_that_claims_a_quantization_is_refused(

@@ -93,18 +93,18 @@ def refuse_misnamed(config: PreTrainedConfig, path: str) -> None:
     weights in the folder at `path` are plain."""
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
-    known = getattr(config, "quantization_config", None)
-    if not isinstance(known, Mapping):
+    claimed = getattr(config, "quantization_config", None)
+    if not isinstance(claimed, Mapping):
         return
-    told = cast("Mapping[str, Any]", known)
-    bits = bool(told.get("load_in_4bit") or told.get("load_in_8bit"))
-    method = told.get("quant_method", "bitsandbytes" if bits else None)
+    section = cast("Mapping[str, Any]", claimed)
+    bits = bool(section.get("load_in_4bit") or section.get("load_in_8bit"))
+    method = str(section.get("quant_method", "bitsandbytes" if bits else None))
     remedy = "correct quantization_config of config.json, or remove it if the weights are plain"
     if not {method, f"{method}_4bit"} & {*AUTO_QUANTIZATION_CONFIG_MAPPING}:
         raise ModelError(f"config.json names the quantization {method!r}, which is unknown", where=path, remedy=remedy)
     names = [name for file in Path(path).glob("*.safetensors") for name in header(file) or ()]
     if method == "bitsandbytes" and names and not any(_SCALES.search(name) for name in names):
-        what = "config.json says that bitsandbytes quantized the weights, and they are plain"
+        what = "config.json claims that bitsandbytes quantized the weights, and they are plain"
         remedy = "remove quantization_config from it; to quantize while loading, set model.quantize"
         raise ModelError(what, where=path, remedy=remedy)
 
