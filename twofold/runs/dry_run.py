@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,11 +110,8 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
         remedy = what_fits(recipe, sizes, trained.groups, there, here)
         progress.warn(f"{needed}: training would run out of memory. {remedy}")
     steps = total_steps(recipe, len(trained.groups))
-    for message in unused_settings(recipe, steps, len(records.generator)):
+    for message in (*unused_settings(recipe, steps, len(records.generator)), *_unusual(recipe, sizes.parameters)):
         progress.warn(message)
-    way, words = unusual_rate(plain(recipe), sizes.parameters) or ("", "")
-    if way:
-        progress.warn(f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}")
     also = [] if recipe.data.also is None else ["also"]
     return DryRun(
         resolved=dump(recipe),
@@ -137,6 +134,13 @@ def dry_run(recipe: Recipe, progress: Progress | None = None, processes: int = 1
 def _named(device: str) -> str:
     planned = planned_memory()
     return device if planned is None else f"{device} of {planned / GIB:g} GiB, as planned"
+
+
+def _unusual(recipe: Recipe, parameters: int) -> Iterator[str]:
+    """A warning for a learning rate far from the usual ones."""
+    way, words = unusual_rate(plain(recipe), parameters) or ("", "")
+    if way:
+        yield f"optimizer.learning_rate is {way}, {words} → left out, it is {_usual_rate(recipe):g}"
 
 
 def _usual_rate(recipe: Recipe) -> float:
