@@ -96,6 +96,9 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
             bench.here.mkdir(parents=True, exist_ok=True)
             made = bench.task.prepare(bench.here, bench.base, bench.progress)
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
+        judge = getattr(bench.task, "reward_model", None)
+        if judge is not None:  # which is not in the repository; one that is here stays
+            judge.train(bench.here, bench.base, bench.progress)
         return f"{bench.here}: {facts.read_text(encoding='utf-8').strip()}"
     if not facts.is_file():
         remedy = f"python -m {MODULE} prepare --task {bench.task.name}"
