@@ -25,6 +25,7 @@ from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS, RATE
 from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.questions import QUESTIONS_OF, SEEN, UNSEEN
+from experiments.pretrained.reward_models import RewardModel
 from experiments.pretrained.table import (
     by_method,
     clustered,
@@ -338,3 +339,17 @@ def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path) -> No
     with pytest.raises(SystemExit):
         main(["run", "--method", "nothing", "--model", bench.base])
     assert [*TASKS] == ["instructions", "sentiment", "harmless", "gsm8k"]
+
+
+@pytest.mark.parametrize(("task", "trained"), [("harmless", ["harmless"]), ("instructions", [])])
+def test_prepare_changes_no_rows_and_trains_a_judge_that_is_missing(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, trained: list[str]
+) -> None:
+    """The judge's weights are not in the repository, and the facts about its rows are."""
+    folder = tmp_path / task
+    folder.mkdir()
+    (folder / "facts.json").write_text('{"pairs": 3}\n', encoding="utf-8")
+    judges: list[str] = []
+    monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: judges.append(here.name))
+    main(["prepare", "--task", task, "--out", str(tmp_path), "--model", bench.base])
+    assert (judges, [path.name for path in folder.iterdir()]) == (trained, ["facts.json"])
