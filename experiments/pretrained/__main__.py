@@ -58,9 +58,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
-    parser.add_argument(
-        "--point", type=_setting, action="append", default=[], help="of `run`: KEY=NUMBER, instead of the tuned point"
-    )
+    which = "of `run` and of tables: KEY=NUMBER, instead of the tuned and of the last point"
+    parser.add_argument("--point", type=_setting, action="append", default=[], help=which)
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
     if unknown := [name for name in names if name not in ALL]:
@@ -109,7 +108,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         every, point = names if action == "run" else players(bench.protocol), dict(options.point)
         cells = (Cell(name, point or point_of(bench, name), s, split) for name in every for s in seeds)
         return "\n".join(_played(bench, cell) for cell in cells)
-    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split)
+    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split, dict(options.point))
     if action == "plan":
         return markdown(plan_table(cells))
     if action == "figure":

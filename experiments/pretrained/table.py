@@ -40,13 +40,16 @@ class Comparison:
     p_holm: float
 
 
-def by_method(found: Sequence[Finished], task: str, split: str = "test") -> dict[str, dict[int, Mapping[str, Any]]]:
-    """The cells of a task, at the last point that a method has a line for."""
+def by_method(
+    found: Sequence[Finished], task: str, split: str = "test", point: Mapping[str, float] | None = None
+) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """The cells of a task: at `point` and of players, which have none; or at the last point that a method has a line
+    for."""
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
     points_of: dict[str, Any] = {}
     for cell in found:
         request = cell.request
-        if (request["task"], request["split"]) != (task, split):
+        if (request["task"], request["split"]) != (task, split) or (point and request["point"] not in (point, {})):
             continue
         if points_of.setdefault(request["method"], request["point"]) != request["point"]:
             points_of[request["method"]], cells[request["method"]] = request["point"], {}

@@ -353,3 +353,16 @@ def test_prepare_changes_no_rows_and_trains_a_judge_that_is_missing(
     monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: judges.append(here.name))
     main(["prepare", "--task", task, "--out", str(tmp_path), "--model", bench.base])
     assert (judges, [path.name for path in folder.iterdir()]) == (trained, ["facts.json"])
+
+
+def test_a_table_is_of_the_last_points_or_of_one_that_is_named() -> None:
+    low, high = {"optimizer.learning_rate": 3e-4}, {"optimizer.learning_rate": 1e-3}
+    cells = [made("base", 0, [0.0] * 4), made("DPO", 1, [0.25] * 4, high), made("DPO", 1, [0.5] * 4, low)]
+    cells += [made("DPO", 2, [0.75] * 4, low), made("IPO", 1, [1.0] * 4, low)]
+
+    def values(point: Mapping[str, float] | None = None) -> dict[str, dict[int, float]]:
+        found = by_method(cells, "t", point=point)
+        return {name: {seed: reply["values"][0] for seed, reply in runs.items()} for name, runs in found.items()}
+
+    assert values() == values({}) == values(low) == {"base": {0: 0.0}, "DPO": {1: 0.5, 2: 0.75}, "IPO": {1: 1.0}}
+    assert values(high) == {"base": {0: 0.0}, "DPO": {1: 0.25}}
