@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.word_chain import word_chain
+from twofold.config.load import load_recipe
 from twofold.demo.play import DemoResult
 from twofold.demo.real import RealSize, play_real
 from twofold.demo.real_model import HUB_NAME, located
@@ -56,8 +57,9 @@ def test_chosen_answers_obey_and_rejected_ones_do_not(demo: tuple[Path, DemoResu
 def test_the_table_counts_what_the_checker_says_of_unseen_topics(demo: tuple[Path, DemoResult]) -> None:
     out, table = demo
     assert table.columns[:5] == ("model", "n", "accuracy", "95% interval", "win rate over base")
+    assert table.columns[5:] == ("p against base", "p against DPO+NLL")
     obeyed: dict[str, list[bool]] = {}
-    for name in ("DPO", "PDPO"):
+    for name in ("DPO+NLL", "PDPO"):
         samples = lines(out / name / "samples.jsonl")
         for label, step in (("base", 0), (name, 2)):
             at = [s for s in samples if s["step"] == step]
@@ -75,8 +77,10 @@ def test_the_table_counts_what_the_checker_says_of_unseen_topics(demo: tuple[Pat
 
 
 def test_only_pdpo_drafts_for_itself(demo: tuple[Path, DemoResult]) -> None:
-    dpo, pdpo = (lines(demo[0] / name / "metrics.jsonl") for name in ("DPO", "PDPO"))
+    dpo, pdpo = (lines(demo[0] / name / "metrics.jsonl") for name in ("DPO+NLL", "PDPO"))
     assert not any("drafts" in line for line in dpo)
+    nll = [load_recipe(demo[0] / name / "resolved.yaml").data["objective"]["nll"] for name in ("DPO+NLL", "PDPO")]
+    assert nll == [1.0, 0.0]
     assert any(line.get("drafts", 0) > 0 for line in pdpo)
 
 

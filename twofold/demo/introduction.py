@@ -73,7 +73,18 @@ REAL_INTRODUCTION = Introduction(
             "The base answers each question eight times. An answer that obeys is chosen, one that does not is "
             "rejected. No person and no other model wrote any of them.",
         ),
-        *(term for term in INTRODUCTION.terms if term[0] in ("DPO", "PDPO", "p, and the interval")),
+        (
+            "DPO+NLL",
+            "Direct Preference Optimization (Rafailov et al. 2023): make the chosen answer more likely and the "
+            "rejected one less, each compared with the base. NLL, the usual loss of fine-tuning, keeps the chosen "
+            "answer from becoming less likely. This is the recipe to begin with (docs/pdpo.md).",
+        ),
+        (
+            "PDPO",
+            "Proximal DPO (Hepan 2024): DPO, and the model also answers further prompts itself. Its own samples are "
+            "pulled up to how much a good answer has gained.",
+        ),
+        *(term for term in INTRODUCTION.terms if term[0] == "p, and the interval"),
     ),
     caveat="The instructions of the examination are those of the training, on other topics: that an instruction of "
     "another kind is obeyed too does not follow. The checker sees only the form; read the answers below before you "

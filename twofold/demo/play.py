@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
@@ -68,6 +68,10 @@ class Subject:
     overrides: tuple[str, ...] = ()
     win_rates: bool = False
     """Whether the table of one seed has the win rate over the base."""
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)
+    """Of the base and of each method: in tables, and of the folders of runs."""
+    caches: bool = True
+    """Whether the recipes cache the reference's log-probabilities; all runs share a cache."""
 
 
 def play(
@@ -103,7 +107,7 @@ def align(
         runs: dict[str, list[Path]] = {method: [] for method in METHODS}
         for method, seed in product(METHODS, range(seeds)):
             document = _recipe(out, subject, (method, seed))
-            progress.note(f"{NAMES[method]}, seed {seed}")
+            progress.note(f"{subject.names[method]}, seed {seed}")
             conduct = RunOptions(progress=progress, command=subject.command, stop=stop)
             result = train_recipe(validate(Recipe, document), conduct)
             if result.outcome.stopped:
@@ -147,15 +151,17 @@ def make_data(folder: Path, base: Path, size: Size, progress: Progress) -> None:
 def _recipe(out: Path, subject: Subject, which: tuple[str, int]) -> Document:
     """The recipe of (method, seed) with its paths filled in."""
     method, seed = which
-    run = out / (NAMES[method] if seed == 0 else f"{NAMES[method]}-seed-{seed}")
+    name = subject.names[method]
+    run = out / (name if seed == 0 else f"{name}-seed-{seed}")
     overrides = [
         f"model.path={json.dumps(subject.base)}",
         f"data.train={json.dumps(str(out / 'data' / 'pairs.jsonl'))}",
         f"evaluation.tasks.file={json.dumps(str(out / 'data' / 'test.jsonl'))}",
-        f"reference.cache={json.dumps(str(out / 'reference-cache'))}",
         f"run={json.dumps(str(run))}",
         f"seed={seed}",
     ]
+    if subject.caches:
+        overrides.append(f"reference.cache={json.dumps(str(out / 'reference-cache'))}")
     drafted = out / "data" / "generator.jsonl"
     if method == "pdpo" and drafted.is_file():
         overrides.append(f"data.generator.file={json.dumps(str(drafted))}")
@@ -188,10 +194,10 @@ def _table_of_one(
         ]
         wins = [] if not subject.win_rates else ["–" if name == "base" else _win_rate(found, base)]
         share = f"{estimate.low:.1%} – {estimate.high:.1%}"
-        rows.append((NAMES[name], str(estimate.n), f"{estimate.value:.1%}", share, *wins, *tests))
+        rows.append((subject.names[name], str(estimate.n), f"{estimate.value:.1%}", share, *wins, *tests))
     note = f"{subject.measure}; one seed. `{subject.command} --seeds 5` shows how much a seed matters."
     wins = ("win rate over base",) if subject.win_rates else ()
-    columns = ("model", "n", "accuracy", "95% interval", *wins, "p against base", "p against DPO")
+    columns = ("model", "n", "accuracy", "95% interval", *wins, "p against base", f"p against {subject.names['dpo']}")
     return DemoResult(columns, rows, note, report)
 
 
@@ -223,8 +229,8 @@ def _table_of_seeds(
         told = [f"{e.value * 100:+.1f} [{e.low * 100:+.1f}, {e.high * 100:+.1f}]" for e in against]
         mean = sum(shares) / len(shares)
         spread = f"{min(shares):.1%} – {max(shares):.1%}"
-        rows.append((NAMES[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
+        rows.append((subject.names[method], str(len(found)), f"{mean:.1%}", spread, *told, *["–"] * (2 - len(told))))
     how = "Differences in points, with a bootstrap over seeds and problems."
     note = f"{subject.measure}, on {len(base)} problems. {how}"
-    columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", "against DPO")
+    columns = ("model", "seeds", "accuracy", "lowest – highest seed", "against base", f"against {subject.names['dpo']}")
     return DemoResult(columns, rows, note, report)

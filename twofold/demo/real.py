@@ -21,6 +21,7 @@ from twofold.progress import Progress
 from twofold.rewards.model import open_reward
 from twofold.sampling.base import Sampling
 
+NAMES = {"base": "base", "dpo": "DPO+NLL", "pdpo": "PDPO"}
 MOST_THREADS = 8
 """More gain nothing on a model of this size."""
 
@@ -51,6 +52,8 @@ def play_real(
             measure="Instructions obeyed, greedy, on topics that were not trained on",
             overrides=size.overrides,
             win_rates=True,
+            names=NAMES,
+            caches=False,
         )
         return align(subject, out, seeds=seeds, progress=progress, stop=stop)
 
