@@ -22,7 +22,7 @@ from experiments.pretrained.harmless import Harmless
 from experiments.pretrained.instructions import Instructions
 from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS
 from experiments.pretrained.plan import plan_table
-from experiments.pretrained.protocol import SCREENING_SEED, Protocol
+from experiments.pretrained.protocol import FINALIST_SEEDS, SCREENING_SEED, Protocol
 from experiments.pretrained.sentiment import SentimentTask
 from experiments.pretrained.table import (
     Cells,
@@ -124,7 +124,8 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
 def _why(cells: Cells) -> str:
     """The interventions against PDPO, and what the generator did in all runs."""
     changed = {name: runs for name, runs in cells.items() if name in (CHANGED, *INTERVENTIONS)}
-    tests = [comparisons(changed, part, baselines=(CHANGED,)) for part in parts_of(changed)]
+    seeds = (SCREENING_SEED, *FINALIST_SEEDS)
+    tests = [comparisons(changed, part, seeds, baselines=(CHANGED,)) for part in parts_of(changed)]
     tables = [values_table(changed), *(comparison_table(each) for each in tests if each), generator_table(cells)]
     return "\n".join(map(markdown, tables))
 

@@ -310,8 +310,9 @@ def test_a_point_may_be_named(
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (1, 2)]
-    found += [made("PDPO, anchor", s, [1.0, 1.0, 1.0, 1.0], metrics={"active": 0.25}) for s in (1, 2)]
+    """Of the screening's seed and of the finalists'."""
+    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (0, 2)]
+    found += [made("PDPO, anchor", s, [1.0, 1.0, 1.0, 1.0], metrics={"active": 0.25}) for s in (0, 2)]
     found += [made("DPO", 1, [0.0, 0.0, 0.0, 0.0], metrics={"chosen_reward": 0.5, "rejected_reward": -0.125})]
     for cell in found:
         request = {**cell.request, "task": "instructions", "protocol": Protocol().as_dict(), "data": "d"}
