@@ -248,5 +248,8 @@ def test_the_scales_of_bitsandbytes_confirm_its_config(tmp_path: Path, name: str
     config: Any = tr.LlamaConfig()
     config.quantization_config = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     refuse_misnamed(config, str(tmp_path))
-    refuse_misnamed(tr.LlamaConfig(), str(tmp_path))
     refuse_misnamed(config, "owner/name")
+    save_file({name.partition(".")[0]: torch.zeros(1)}, tmp_path / "model.safetensors")
+    refuse_misnamed(tr.LlamaConfig(), str(tmp_path))
+    with pytest.raises(ModelError, match="and they are plain"):
+        refuse_misnamed(config, str(tmp_path))

@@ -123,10 +123,11 @@ def _played(job: Job, plan: Plan, meter: Meter, stop: StopAsked) -> Result:
 
 def _measured(model: str, step: int, cost: tuple[int, float], plan: Plan, meter: Meter) -> Result:
     """The figure of a model, unless it is too far from the reference."""
-    most = plan.settings.evaluate.max_kl
-    kl = None if most is None else meter.kl(model, plan.development)
-    if kl is not None and most is not None and not kl <= most:
-        return Result(None, step, *cost, f"KL {kl:.1f} nats > max_kl {most:g}", kl)
+    most, kl = plan.settings.evaluate.max_kl, None
+    if most is not None:
+        kl = meter.kl(model, plan.development)
+        if not kl <= most:  # also where it is not a number
+            return Result(None, step, *cost, f"KL {kl:.1f} nats > max_kl {most:g}", kl)
     return Result(meter.values(model, plan.development), step, *cost, kl=kl)
 
 
