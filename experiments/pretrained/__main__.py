@@ -36,7 +36,7 @@ from experiments.pretrained.table import (
     values_table,
 )
 from experiments.pretrained.tasks import Task
-from experiments.pretrained.tuning import point_of, write_tune
+from experiments.pretrained.tuning import point_of, tuned, write_tune
 from twofold.cli.progress import RichProgress
 from twofold.demo.real_model import located
 from twofold.errors import DataError, TwofoldError
@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
-    which = "of `run` and of tables: KEY=NUMBER, instead of the tuned and of the last point"
+    which = "of `run` and, for the methods that are named, of tables: KEY=NUMBER, instead of the tuned point"
     parser.add_argument("--point", type=_setting, action="append", default=[], help=which)
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
         raise SystemExit(str(error)) from None
     print(text)
     if options.json:
-        found = by_method(ledger.finished(bench.ledger, bench.protocol), options.task, options.split)
+        found = shown(bench, options)
         write_json(options.json, {"protocol": bench.protocol.as_dict(), "task": options.task, "cells": found})
 
 
@@ -108,7 +108,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         every, point = names if action == "run" else players(bench.protocol), dict(options.point)
         cells = (Cell(name, point or point_of(bench, name), s, split) for name in every for s in seeds)
         return "\n".join(_played(bench, cell) for cell in cells)
-    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, split, dict(options.point))
+    cells = shown(bench, options)
     if action == "plan":
         return markdown(plan_table(cells))
     if action == "figure":
@@ -119,6 +119,13 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         return _why(cells)
     tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]
     return "\n".join([markdown(values_table(cells)), *tests, markdown(cost_table(cells))])
+
+
+def shown(bench: Bench, options: Any) -> Cells:
+    """What has run. A point that is named replaces that of the methods that are named, or of all methods."""
+    points = {name: dict(options.point) for name in options.method or ALL} if options.point else {}
+    found = ledger.finished(bench.ledger, bench.protocol)
+    return by_method(found, bench.task.name, options.split, points, tuned(bench))
 
 
 def _why(cells: Cells) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.harness.pages import percent, points, typeset
 from experiments.pretrained.ledger import Finished
+from experiments.pretrained.methods import Point
 from experiments.pretrained.protocol import BASELINES, FINALIST_SEEDS
 from twofold.statistics import (
     Estimate,
@@ -41,19 +42,25 @@ class Comparison:
 
 
 def by_method(
-    found: Sequence[Finished], task: str, split: str = "test", point: Mapping[str, float] | None = None
+    found: Sequence[Finished],
+    task: str,
+    split: str = "test",
+    points: Mapping[str, Point] | None = None,
+    tuned: Mapping[str, Point] | None = None,
 ) -> dict[str, dict[int, Mapping[str, Any]]]:
-    """The cells of a task: at `point` and of players, which have none; or at the last point that a method has a line
-    for."""
-    cells: dict[str, dict[int, Mapping[str, Any]]] = {}
-    points_of: dict[str, Any] = {}
+    """The cells of a task, those of a method at one point: the one in `points`; else the tuned one, if it has run; else
+    the last one that ran."""
+    every: dict[str, list[Finished]] = {}
     for cell in found:
-        request = cell.request
-        if (request["task"], request["split"]) != (task, split) or (point and request["point"] not in (point, {})):
-            continue
-        if points_of.setdefault(request["method"], request["point"]) != request["point"]:
-            points_of[request["method"]], cells[request["method"]] = request["point"], {}
-        cells.setdefault(request["method"], {})[request["seed"]] = cell.reply
+        if (cell.request["task"], cell.request["split"]) == (task, split):
+            every.setdefault(cell.request["method"], []).append(cell)
+    cells: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for method, own in every.items():
+        ran = [cell.request["point"] for cell in own]
+        chosen = (tuned or {}).get(method)
+        point = (points or {}).get(method, chosen if chosen in ran else ran[-1])
+        if point in ran:
+            cells[method] = {c.request["seed"]: c.reply for c in own if c.request["point"] == point}
     return cells
 
 

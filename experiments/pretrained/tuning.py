@@ -63,7 +63,8 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
 
 def steps_of(bench: Bench, name: str) -> int | None:
     """The steps of a budget, of any development cell of the method: they hardly depend on the point."""
-    cells = by_method(ledger.finished(bench.ledger, bench.protocol), bench.task.name, "development")
+    found = ledger.finished(bench.ledger, bench.protocol)
+    cells = by_method(found, bench.task.name, "development", tuned=tuned(bench))
     return next((reply["steps"] for reply in cells.get(name, {}).values()), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from experiments.harness.cells import run
 from experiments.harness.files import read_rows
 from experiments.harness.recipes import assemble
 from experiments.pretrained import ledger
-from experiments.pretrained.__main__ import TASKS, main
+from experiments.pretrained.__main__ import TASKS, main, shown
 from experiments.pretrained.cells import Bench, Cell, ReferenceSampler, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
@@ -356,14 +357,33 @@ def test_prepare_changes_no_rows_and_trains_a_judge_that_is_missing(
     assert (judges, [path.name for path in folder.iterdir()]) == (trained, ["facts.json"])
 
 
-def test_a_table_is_of_the_last_points_or_of_one_that_is_named() -> None:
+def test_a_table_is_of_tuned_points_of_the_last_ones_or_of_those_that_are_named() -> None:
     low, high = {"optimizer.learning_rate": 3e-4}, {"optimizer.learning_rate": 1e-3}
     cells = [made("base", 0, [0.0] * 4), made("DPO", 1, [0.25] * 4, high), made("DPO", 1, [0.5] * 4, low)]
     cells += [made("DPO", 2, [0.75] * 4, low), made("IPO", 1, [1.0] * 4, low)]
 
-    def values(point: Mapping[str, float] | None = None) -> dict[str, dict[int, float]]:
-        found = by_method(cells, "t", point=point)
+    def values(**points: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+        found = by_method(cells, "t", **points)
         return {name: {seed: reply["values"][0] for seed, reply in runs.items()} for name, runs in found.items()}
 
-    assert values() == values({}) == values(low) == {"base": {0: 0.0}, "DPO": {1: 0.5, 2: 0.75}, "IPO": {1: 1.0}}
-    assert values(high) == {"base": {0: 0.0}, "DPO": {1: 0.25}}
+    last = {"base": {0: 0.0}, "DPO": {1: 0.5, 2: 0.75}, "IPO": {1: 1.0}}
+    assert values() == values(points={"DPO": low, "IPO": low}) == values(tuned={"IPO": high}) == last
+    assert values(tuned={"DPO": high}) == values(points={"DPO": high}) == {**last, "DPO": {1: 0.25}}
+    assert values(points={"DPO": low}, tuned={"DPO": high}) == last
+    assert values(points={"DPO": high, "IPO": high}) == {"base": {0: 0.0}, "DPO": {1: 0.25}}
+
+
+def test_a_point_is_that_of_the_methods_that_are_named_or_of_all(bench: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, bench.task, bench.base, SMALL, Silent())
+    low, high = {RATE: 3e-4, "objective.beta": 0.5}, {RATE: 1e-3, "objective.beta": 0.5}
+    for method, point, value in (("DPO", high, 0.25), ("DPO", low, 0.5), ("IPO", high, 0.75), ("IPO", low, 1.0)):
+        reply = made(method, 1, [value] * 4).reply
+        request = {"task": "instructions", "data": "d", "protocol": SMALL.as_dict(), "method": method, "point": point}
+        ledger.add(bench.ledger, {**request, "seed": 1, "split": "test"}, reply)
+
+    def values(*methods: str) -> list[float]:
+        options = argparse.Namespace(method=methods, split="test", point=[*high.items()])
+        return [reply["values"][0] for runs in shown(bench, options).values() for reply in runs.values()]
+
+    assert values() == [0.25, 0.75]
+    assert values("DPO") == [0.25, 1.0]
