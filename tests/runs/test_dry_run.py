@@ -92,6 +92,22 @@ def test_settings_that_fit_are_named_and_do_fit(tmp_path: Path, base: Path, monk
     assert dry_run(recipe(tmp_path, base, training={"batch_size": 4, "packing": packing})).memory.total < needed
 
 
+def test_a_high_rank_that_does_not_fit_is_made_smaller(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with as much memory as rank 16 takes; there the smaller rank is no remedy for itself."""
+    small, large = (recipe(tmp_path, base, model={"path": str(base), "lora": {"rank": rank}}) for rank in (16, 4096))
+    needed, warned = dry_run(small).memory.total, Warnings()
+    assert needed < dry_run(large).memory.total
+    monkeypatch.setattr("twofold.runs.dry_run.memory_bytes", lambda device: needed)
+    dry_run(large, warned)
+    monkeypatch.setattr("twofold.runs.dry_run.memory_bytes", lambda device: needed - 1)
+    dry_run(small, warned)
+    high, own = [text for text in warned.texts if "GiB" in text]
+    assert "training would run out of memory. model.lora.rank=16 would take" in high
+    assert "rank" not in own
+
+
 @pytest.mark.parametrize(
     ("optimizer", "lora", "words"),
     [

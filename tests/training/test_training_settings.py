@@ -32,8 +32,9 @@ def test_defaults() -> None:
             for name in ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "batch_size")
         ],
         ("batch_size", MOST_ROWS, MOST_ROWS + 1, "batch_size must be ≤ 1000000"),
-        ("epochs", 1e-9, 0, "epochs must be > 0 and finite"),
-        ("epochs", 1e9, float("inf"), "epochs must be > 0 and finite"),
+        ("steps", 10**9, 10**9 + 1, "steps must be ≤ 1000000000"),
+        ("epochs", 1e-9, 0, "epochs must be > 0 and ≤ 1000000000"),
+        ("epochs", 1e9, float("inf"), "epochs must be > 0 and ≤ 1000000000"),
         ("checkpoint_minutes", 0, -0.5, "checkpoint_minutes must be ≥ 0"),
     ],
 )

@@ -59,6 +59,9 @@ def _ways(recipe: Recipe) -> Iterator[tuple[list[str], Recipe]]:
         ways.append((names, replace(recomputed, recompute_every=1)))
     if model.lora is None and model.adapter is None:
         ways += [([*names, "model.lora={rank: 16}"], replace(changed, lora=LoRA())) for names, changed in ways]
+    if model.lora is not None and model.lora.rank > (small := LoRA().rank):
+        lora, name = replace(model.lora, rank=small), f"model.lora.rank={small}"
+        ways += [([*names, name], replace(changed, lora=lora)) for names, changed in ways]
     for names, changed in ways:
         yield names, replace(recipe, model=changed)
 

@@ -40,6 +40,8 @@ CHECKPOINTS = "checkpoints"
 """Folder of a run."""
 MOST_ROWS = 1_000_000
 """Of an optimizer step."""
+LONGEST = 1_000_000_000
+"""Steps or epochs of a run."""
 
 
 @settings
@@ -75,7 +77,8 @@ class TrainingSettings:
         for name in ("steps", "evaluate_every", "checkpoint_every", "patience", "keep_checkpoints", "batch_size"):
             require(getattr(self, name) is None or getattr(self, name) >= 1, f"{name} must be ≥ 1")
         require(self.batch_size <= MOST_ROWS, f"batch_size must be ≤ {MOST_ROWS}")
-        require(0 < self.epochs < math.inf, "epochs must be > 0 and finite")
+        require((self.steps or 1) <= LONGEST, f"steps must be ≤ {LONGEST}")
+        require(0 < self.epochs <= LONGEST, f"epochs must be > 0 and ≤ {LONGEST}")
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, "checkpoint_minutes must be ≥ 0")
         require(
