@@ -43,7 +43,7 @@ from twofold.errors import DataError, TwofoldError
 
 MODULE, OUT = "experiments.pretrained", Path("experiments/pretrained/recorded")
 TASKS: Mapping[str, Task] = {task.name: task for task in (Instructions(), SentimentTask(), Harmless(), ShortProblems())}
-ACTIONS = ("prepare", "room", "run", "tune", "table", "why", "plan", "figure")
+ACTIONS = ("prepare", "room", "run", "tune", "table", "why", "plan", "figure", "frontier")
 CHANGED = "PDPO"
 """The method that every intervention changes one part of."""
 
@@ -111,10 +111,14 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     cells = shown(bench, options)
     if action == "plan":
         return markdown(plan_table(cells))
-    if action == "figure":
-        from experiments.pretrained.figure import draw  # imports matplotlib
+    if action in ("figure", "frontier"):
+        from experiments.pretrained import figure  # imports matplotlib
 
-        return f"{draw(cells, bench.here / f'{split}.svg')}"
+        if action == "figure":
+            return f"{figure.draw(cells, bench.here / f'{split}.svg')}"
+        path = bench.here / f"frontier-{split}.svg"
+        found = ledger.finished(bench.ledger, bench.protocol)
+        return f"{figure.draw_frontier(found, bench.task.name, split, path)}"
     if action == "why":
         return _why(cells)
     tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]

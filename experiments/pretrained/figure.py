@@ -1,8 +1,8 @@
-"""Evaluating against generating along training: a line for each method, as SVG."""
+"""SVG figures: evaluating against generating along training, a line a method; value against KL, a dot a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,11 +13,16 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from experiments.harness.pages import STYLE
+from experiments.pretrained.ledger import Finished
 from experiments.pretrained.protocol import SCREENING_SEED
+from experiments.pretrained.table import clustered, parts_of
 
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]
 CHANCE = 0.5
 """Of a policy that equals its reference, all implicit rewards are 0."""
+
+MARKERS = "o^s"
+"""One for each ten methods."""
 
 
 def lines_of(cells: Cells) -> dict[str, list[tuple[float, float]]]:
@@ -52,6 +57,40 @@ def draw(cells: Cells, path: Path) -> Path:
         axes.set_xlabel("held-out pairs in order, %")
         axes.set_ylabel("value of its answers, %")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    return path
+
+
+def dots_of(found: Sequence[Finished], task: str, split: str, part: str) -> dict[str, list[tuple[float, float]]]:
+    """By method the mean KL and the mean value of each of its runs, at every point. The base is at KL 0."""
+    dots: dict[str, list[tuple[float, float]]] = {}
+    for cell in found:
+        if (cell.request["task"], cell.request["split"]) == (task, split) and "@" not in cell.request["method"]:
+            kl = fmean(cell.reply.get("kl") or [0.0])
+            dots.setdefault(cell.request["method"], []).append((kl, float(clustered(cell.reply, part).mean())))
+    return dots
+
+
+def draw_frontier(found: Sequence[Finished], task: str, split: str, path: Path) -> Path:
+    """Write value against KL, a panel for each part. Raises ValueError if no run of the task is finished."""
+    replies = [c.reply for c in found if (c.request["task"], c.request["split"]) == (task, split)]
+    if not replies:
+        raise ValueError(f"no run of {task} is finished on {split} prompts")
+    parts = parts_of({"": dict(enumerate(replies))})
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, len(parts), figsize=(1.2 + 4.4 * len(parts), 4.2), sharey=True, squeeze=False)
+        for axes, part in zip(panels[0], parts, strict=True):
+            for number, (method, dots) in enumerate(dots_of(found, task, split, part).items()):
+                across, up = zip(*((kl, 100 * value) for kl, value in dots), strict=True)
+                look = {"color": plt.get_cmap("tab10")(number % 10), "marker": MARKERS[number // 10]}
+                axes.plot(across, up, linestyle="", markersize=5, alpha=0.8, label=method, **look)
+            axes.set_xscale("symlog", linthresh=1.0)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_title(part)
+            axes.set_xlabel("KL to the base, nats")
+        panels[0][0].set_ylabel("value of its answers, %")
+        panels[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
     return path

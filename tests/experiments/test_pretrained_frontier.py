@@ -1,0 +1,35 @@
+"""Value against KL: a dot for each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.pretrained.figure import dots_of, draw_frontier
+from experiments.pretrained.ledger import Finished
+
+
+def made(method: str, values: list[float], kl: list[float], rate: float | None = None) -> Finished:
+    """A cell with two questions in each of two parts."""
+    point = {} if rate is None else {"optimizer.learning_rate": rate}
+    request = {"task": "t", "split": "test", "method": method, "seed": 1, "point": point}
+    parts = {"parts": ["test", "test", "unseen", "unseen"], "clusters": ["a", "b", "a", "b"]}
+    return Finished(request, {"values": values, "kl": kl, **parts})
+
+
+def test_the_frontier_has_a_dot_for_each_run_at_every_point(tmp_path: Path) -> None:
+    """KL is the mean over prompts; the value of a part is the mean of its questions; players but the base are none."""
+    found = [
+        made("base", [0.0, 0.25, 0.5, 0.25], []),
+        made("base@shots:4", [1.0] * 4, []),
+        made("DPO", [0.5, 0.0, 1.0, 0.0], [1.0, 2.0, 3.0, 4.0], 3e-4),
+        made("DPO", [1.0, 0.5, 0.0, 0.0], [8.0] * 4, 1e-3),
+    ]
+    assert dots_of(found, "t", "test", "test") == {"base": [(0.0, 0.125)], "DPO": [(2.5, 0.25), (8.0, 0.75)]}
+    assert dots_of(found, "t", "test", "unseen") == {"base": [(0.0, 0.375)], "DPO": [(2.5, 0.5), (8.0, 0.0)]}
+    assert dots_of(found, "t", "development", "test") == {}
+    text = draw_frontier(found, "t", "test", tmp_path / "frontier.svg").read_text()
+    assert [text.count(f">{name}</text>") for name in ("test", "unseen", "base", "DPO")] == [1, 1, 1, 1]
+    with pytest.raises(ValueError, match="no run of t is finished on development prompts"):
+        draw_frontier(found, "t", "development", tmp_path / "none.svg")
