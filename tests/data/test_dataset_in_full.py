@@ -72,7 +72,7 @@ def test_rows_that_are_nearly_trained_on_are_counted_by_their_use(write: Write, 
     assert dict(data.read(DataSplit(file=tasks)).alike) == {"heldout": 2, "tasks": 1}
     assert dict(data.read(None).alike) == {"heldout": 2}
     generator = DataSplit(file=write("g.jsonl", *pairs("FOUR")))
-    assert dict(reader(tmp_path, train=path, generator=generator).read(DataSplit(file=tasks)).alike) == {"tasks": 1}
+    assert dict(reader(tmp_path, train=path, generator=generator).read(DataSplit(file=tasks)).alike) == {"tasks": 2}
     assert dict(reader(tmp_path, train=path).read(None).alike) == {}
 
 
