@@ -60,7 +60,7 @@ MOST = sys.float_info.max
 @pytest.mark.parametrize(
     ("name", "value", "read", "fault"),
     [
-        ("weight", 1e-30, 1e-30, ""),
+        ("weight", 1 / LARGEST, 1 / LARGEST, ""),
         ("weight", 9e-31, None,
          "is 9e-31, which is 0 in single precision → write 0, or a larger number [error: mistyped field]"),
         ("weight", 1e30, 1e30, ""),

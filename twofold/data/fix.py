@@ -269,9 +269,7 @@ def _written_to(path: Path) -> Iterator[TextIO]:
     with path.open("wb") as file:
         os.fchmod(file.fileno(), PRIVATE_FILE)
         packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if path.name.lower().endswith(".gz") else None
-        with io.TextIOWrapper(
-            packed or file, encoding="utf-8", errors="replace", newline="", write_through=True
-        ) as stream:
+        with io.TextIOWrapper(packed or file, encoding="utf-8", errors="replace", newline="") as stream:
             yield stream
             stream.flush()
             if packed is not None:
