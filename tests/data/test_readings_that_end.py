@@ -50,6 +50,7 @@ def test_a_file_that_cannot_be_read_on_is_at_fault_at_the_next_row(tmp_path: Pat
 def test_a_file_that_unpacks_too_far_names_the_next_row(tmp_path: Path, count: int) -> None:
     (tmp_path / "f").write_bytes(b"x")
     *read, (number, issue) = readers._read(broken(UnpackedError(), count), tmp_path / "f", "f", BOUNDS)
+    assert isinstance(issue, Issue)
     assert (len(read), number) == (count, 0)
     assert f"; row {count + 1} was not read, nor was what follows" in issue.reason
 
