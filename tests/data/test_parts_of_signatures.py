@@ -68,3 +68,17 @@ def test_the_stored_values_are_read_by_row(made: Signatures) -> None:
     assert made._likeness(one, other)[0] == 1.0
     same = (values[1, 0] == made._read(np.array([1]))[0, 0]).mean()
     assert made._likeness(one, other)[1] == same < 0.1
+
+
+def test_each_range_of_a_band_is_read_once(made: Signatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four ranges of ten keys for 40 rows, five for 41."""
+    parts, read = list[tuple[int, int]](), made._part
+    monkeypatch.setattr(made, "_part", lambda band, part: parts.append((band, part)) or read(band, part))
+    assert list(made.alike(0.9)) == []
+    assert parts == [(band, part) for band in range(25) for part in range(4)]
+    parts.clear()
+    made.add([GRAMS[7]], 2000)
+    assert list(made.alike(0.9)) == [(7, 40, 1.0)]
+    assert parts == [(band, part) for band in range(25) for part in range(5)]
+    assert list(made.alike(0.9, behind=40)) == [(7, 40, 1.0)]
+    assert list(made.alike(0.9, behind=41)) == []
