@@ -64,7 +64,7 @@ class EvaluationPrompts:
         every, holders = np.frombuffer(self._grams, np.uint64), np.frombuffer(self._holders, np.uint32)
         self._grams, self._holders = array("Q"), array("I")
         new = _changes(holders)
-        prompts, order = holders[new], np.argsort(every, kind="stable")
+        prompts, order = holders[new], np.argsort(every)
         holders = (np.cumsum(new, dtype=np.uint32) - np.uint32(1))[order]
         every = every[order]
         begins = np.flatnonzero(_changes(every)).astype(np.int32)

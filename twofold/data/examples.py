@@ -25,9 +25,11 @@ def kinds(faults: Sequence[Issue], reading: Reading, each: int) -> list[Kind]:
             if not wanted:
                 break
     ordered = sorted(counts, key=lambda key: (key[0] != "error", -counts[key]))
-    rows = _read({f.row for first in examples.values() for f in first if f.row and f.file == reading.source}, reading)
+    own = [f for first in examples.values() for f in first if f.file == reading.source]
+    rows = _read({f.row for f in own if f.row}, reading)
+    texts = {f: rows.get(f.row, ()) for f in own}
     return [
-        Kind(name, severity, counts[severity, name], tuple((f, rows.get(f.row, ())) for f in examples[severity, name]))
+        Kind(name, severity, counts[severity, name], tuple((f, texts.get(f, ())) for f in examples[severity, name]))
         for severity, name in ordered
     ]
 

@@ -126,10 +126,11 @@ class _Work:
         return Fixed(str(target), str(beside), rows, left, reasons, dict(self._made))
 
     def _write(self, path: Path) -> None:
+        name = path.name.lower().removesuffix(".gz")
+        columns = self._columns() if name.endswith(".csv") else ()
         self._made.clear()
         self._written_rows = Spool(_WRITTEN)
-        name = path.name.lower().removesuffix(".gz")
-        _write(self._clean(), path, self._columns() if name.endswith(".csv") else ())
+        _write(self._clean(), path, columns)
         if not len(self._written_rows):
             csv_only = name.endswith(".csv") and len(self._faults) < len(self._left)
             remedy = (
@@ -143,9 +144,8 @@ class _Work:
         """The names of all fields of the rows to write, in the order in which they come. Raises DataError for more than
         a table has."""
         names = dict[str, None]()
-        for number, row in _rows(self._how):
-            if not isinstance(row, Issue) and number not in self._left:
-                names.update(dict.fromkeys(row))
+        for row in self._clean():
+            names.update(dict.fromkeys(row))
             if len(names) > MOST_COLUMNS:
                 what, remedy = f"has more than {MOST_COLUMNS:,} different fields", "name an output that ends in .jsonl"
                 raise DataError(what, where=self._source, remedy=remedy)
@@ -269,9 +269,7 @@ def _written_to(path: Path) -> Iterator[TextIO]:
     with path.open("wb") as file:
         os.fchmod(file.fileno(), PRIVATE_FILE)
         packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0) if path.name.lower().endswith(".gz") else None
-        with io.TextIOWrapper(
-            packed or file, encoding="utf-8", errors="replace", newline="", write_through=True
-        ) as stream:
+        with io.TextIOWrapper(packed or file, encoding="utf-8", errors="replace", newline="") as stream:
             yield stream
             stream.flush()
             if packed is not None:

@@ -66,10 +66,10 @@ def _without(message: Message, before: Chat) -> Iterator[tuple[str, Message]]:
         if key == CALLS and len(more[key]) > 1:
             for number in range(len(more[key])):
                 fewer = {**more, key: [call for n, call in enumerate(more[key]) if n != number]}
-                yield key, replace(message, more=json.dumps(fewer, ensure_ascii=False))
+                yield key, replace(message, more=json.dumps(fewer))
             continue
         rest = {k: v for k, v in more.items() if k != key}
-        yield key, replace(message, more=json.dumps(rest, ensure_ascii=False) if rest else "")
+        yield key, replace(message, more=json.dumps(rest) if rest else "")
     if CALLS in more and message.content.strip():
         yield "content", replace(message, content="")
 

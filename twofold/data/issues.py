@@ -57,7 +57,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The member of `known` that `name` is probably a typo of, if any is close; None for very long names."""
     short = (k for k in known if len(k) <= LONGEST_NAME)
     by_lower = {k.lower(): k for k in islice(short, _COMPARED)} if len(name) <= LONGEST_NAME else {}
-    matches = get_close_matches(name.lower(), by_lower, n=1)
+    matches = get_close_matches(name.lower(), by_lower)
     return by_lower[matches[0]] if matches else None
 
 

@@ -30,7 +30,7 @@ class NearDuplicates:
         del row
         fields = completion_fields(record)
         sides = [
-            grams(words(text_of(told)), WORDS) + np.uint64(place) * _FIELD for place, (_, told) in enumerate(fields, 1)
+            grams(words(text_of(told)), WORDS) + np.uint64(place) * _FIELD for place, (_, told) in enumerate(fields)
         ]
         both = [_prompt(record), np.concatenate(sides) if sides else np.empty(0, np.uint64)]
         if any(map(len, both)):

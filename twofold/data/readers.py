@@ -167,7 +167,7 @@ def count(source: str) -> int | None:
 
 def _similar(path: Path) -> Path | None:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = get_close_matches(path.name, siblings, n=1)
+    near = get_close_matches(path.name, siblings)
     return path.with_name(near[0]) if near else None
 
 

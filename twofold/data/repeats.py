@@ -136,7 +136,7 @@ def _opposites(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
 
 def _overlaps(part: Sequence[Entries]) -> Iterator[tuple[int, int]]:
     """Rows with the digest of a row of the other source: the first such row, and the row."""
-    lowest = min((tuple(entries[0, 2:].tolist()) for entries in part), default=(0, 0)) if len(part) > 1 else None
+    lowest = min(tuple(entries[0, 2:].tolist()) for entries in part) if len(part) > 1 else None
     for entries in part:
         sides = (
             entries[_firsts(entries, 2)][:, 2:]

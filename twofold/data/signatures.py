@@ -173,7 +173,7 @@ def _paired(buckets: Structs, keys: Structs) -> tuple[list[NDArray[np.int64]], S
         (firsts["exact"] != keys["exact"]) & (firsts["row"] != before["row"])
     ]
     pairs = [np.stack([before["row"], keys["row"]], 1)[before["exact"] != keys["exact"]], several]
-    return pairs, merged[np.argsort(merged["key"], kind="stable")]
+    return pairs, merged[np.argsort(merged["key"])]
 
 
 def _admitted(pairs: NDArray[np.int64], behind: int) -> NDArray[np.bool_]:

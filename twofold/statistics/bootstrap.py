@@ -92,7 +92,7 @@ def _widened(level: float, units: int) -> float:
 
 
 def _ratio(part: ArrayLike, whole: ArrayLike) -> Array:
-    parts, wholes = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    parts, wholes = np.asarray(part), np.asarray(whole)
     return np.divide(parts, wholes, out=np.zeros(np.shape(parts)), where=wholes != 0)
 
 

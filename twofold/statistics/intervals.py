@@ -184,7 +184,7 @@ def by_cluster(values: ArrayLike, clusters: Sequence[Hashable]) -> NDArray[np.fl
     places: dict[Hashable, int] = {}
     at = [places.setdefault(cluster, len(places)) for cluster in clusters]
     sums = np.zeros(len(places))
-    np.add.at(sums, at, np.asarray(values, dtype=np.float64))
+    np.add.at(sums, at, np.asarray(values))
     return sums
 
 

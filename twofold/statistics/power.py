@@ -118,9 +118,9 @@ def prompts_for(design: Design, difference: float, *, power: float = 0.8, level:
     """The smallest n with this power; None where it is above MOST."""
     high = 2
     while design.power(high, difference, level) < power:
-        high *= 2
-        if high > MOST:
+        if high >= MOST:
             return None
+        high = min(2 * high, MOST)
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -110,7 +110,7 @@ def _estimate(name: str, parts_UP: Array, agreement: Agreement, clusters: Sequen
     if not units:
         return Estimate(math.nan, -1.0, 1.0, 0, None, method)
     total_1P = parts_UP.sum(0, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         observed, chance = (float(each[0]) for each in agreement(total_1P))
         value = float(_corrected(*agreement(total_1P))[0])
         if math.isnan(value):

@@ -122,7 +122,7 @@ def _no_completion(row: Mapping[str, Any]) -> bool:
 
 @lru_cache(256)
 def _looks_like_an_answer(name: str) -> bool:
-    return bool(get_close_matches(name, ANSWERS, n=1, cutoff=0.75))
+    return bool(get_close_matches(name, ANSWERS, cutoff=0.75))
 
 
 def _no_answers(row: Mapping[str, Any]) -> bool:
