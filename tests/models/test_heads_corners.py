@@ -154,14 +154,13 @@ def test_a_router_is_read_at_the_place_that_is_recorded(monkeypatch: pytest.Monk
     model: Any = build(tr.MixtralForCausalLM, tr.MixtralConfig, **EXPERTS)
     gates = [layer.mlp.gate for layer in model.model.layers]
     kind = type(gates[0])
-    for recorder, places in (
-        (kind, [0, 0]), (OutputRecorder(kind, index=2), [2, 2]), ([OutputRecorder(kind, index=1, layer_name="layers.1")], [1]),
-        (OutputRecorder(kind, index=1, layer_name="nowhere"), []),
+    second, nowhere = (OutputRecorder(kind, index=1, layer_name=name) for name in ("layers.1", "nowhere"))
+    for recorder, want in (
+        (kind, [(gates[0], 0), (gates[1], 0)]), (OutputRecorder(kind, index=2), [(gates[0], 2), (gates[1], 2)]),
+        ([second], [(gates[1], 1)]), (nowhere, []),
     ):  # fmt: skip
         monkeypatch.setattr(PreTrainedModel, "can_record_outputs", {"router_logits": recorder})
-        assert [(module, index) for module, index in routers(model)] == list(
-            zip(gates[-len(places) :], places, strict=False)
-        )
+        assert routers(model) == want
 
 
 def test_sums_of_processes_are_made_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
