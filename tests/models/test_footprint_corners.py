@@ -58,13 +58,13 @@ def test_a_count_leaves_no_hooks_and_adds_earlier_gradients(several: bool) -> No
 
 def test_layers_are_the_first_list_of_their_number() -> None:
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=2))
-    outer = nn.ModuleDict(
+    outer: Any = nn.ModuleDict(
         {name: nn.ModuleList([nn.Linear(1, 1) for _ in range(n)]) for name, n in (("a", 3), ("b", 2), ("c", 2))}
     )
-    outer.model = nn.Identity()
-    outer.model.config = config  # type: ignore[assignment]  # as much of a model as is read
-    made: Any = outer
-    assert _layers(made) == list(outer["b"])
+    inner: Any = nn.Identity()
+    inner.config = config
+    outer.model = inner
+    assert _layers(outer) == list(outer["b"])
 
 
 def test_tensors_without_data_have_their_dtypes_and_places() -> None:

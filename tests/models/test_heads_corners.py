@@ -123,7 +123,7 @@ def test_what_is_recomputed_is_so_without_reentrance(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("copy", [False, True])
 def test_a_model_in_parts_is_tried_on_a_small_copy(copy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, small = Policy(tiny.llama()), tiny.llama(seed=3)
-    policy.model.to("meta")
+    nn.Module.to(policy.model, "meta")
     asked: list[Any] = []
     monkeypatch.setattr(packed_model, "in_parts", lambda model: True)
     monkeypatch.setattr(packed_model, "small_copy", lambda *given: asked.append(given) or (small if copy else None))

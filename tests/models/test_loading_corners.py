@@ -175,8 +175,8 @@ def test_errors_of_libraries_are_one_message(error: Exception) -> None:
 
 
 def test_errors_of_twofold_itself_stay_what_they_are() -> None:
-    nothing: Any = None
-    for kind, argument in ((TypeError, nothing), (AttributeError, SimpleNamespace())):
+    cases: list[tuple[type[Exception], Any]] = [(TypeError, None), (AttributeError, SimpleNamespace())]
+    for kind, argument in cases:
         with pytest.raises(kind), readable("org/m"):
             loadable._first(argument) if kind is TypeError else loadable.refuse_ids(argument, 1, "")
     with pytest.raises(ModelError, match="a file lacks 'missing_keys'"), readable("org/m"):

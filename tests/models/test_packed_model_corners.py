@@ -41,7 +41,8 @@ from twofold.world import Turn
 @pytest.mark.parametrize("sharded", [False, True])
 def test_shards_are_cast_by_fsdp2_and_their_casts_do_not_last(sharded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_model, "is_sharded", lambda model: sharded)
-    cast, autocast = (Policy(tiny.llama(), **{name: torch.bfloat16}) for name in ("cast", "autocast"))
+    cast = Policy(tiny.llama(), cast=torch.bfloat16)
+    autocast = Policy(tiny.llama(), autocast=torch.bfloat16)
     narrow = torch.float32 if sharded else torch.bfloat16
     with cast._precision():
         assert cast.model.lm_head.weight.dtype == narrow
@@ -103,7 +104,7 @@ def test_sums_of_processes_have_their_own_dtypes(monkeypatch: pytest.MonkeyPatch
 def test_an_encoder_decoder_is_not_tried_as_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(bart())
     assert policy._attention != "twofold_branches"
-    policy.model.to("meta")
+    nn.Module.to(policy.model, "meta")
     monkeypatch.setattr(packed_model, "pack_hidden", lambda *given, **how: pytest.fail("a pack was tried"))
     assert policy._device_note() == ""
 
@@ -173,7 +174,8 @@ def test_parts_have_the_dtype_and_the_place_of_the_whole(monkeypatch: pytest.Mon
     model.weight = nn.Parameter(torch.ones(3, 2, dtype=torch.bfloat16))
     _divide(model, "shard", "cpu")
     with torch.no_grad():
-        model.weight.to_local().fill_(1)
+        part: Any = model.weight
+        part.to_local().fill_(1)
     with parts_for_shards(model):
         assert (model.weight.dtype, model.weight.device.type, model.weight.shape) == (torch.bfloat16, "meta", (3, 2))
     assert model.weight.tolist() == [[1.0, 1.0]] * 3

@@ -71,8 +71,8 @@ def test_a_growing_store_begins_empty_and_settles_once_after_a_change() -> None:
     assert store._moved
     store.settle(torch.tensor([1]), torch.arange(1))
     assert (store.width, store.padded, store._moved) == (1, False, False)
-    assert store.cache is not None
-    assert store.cache.layers[0].keys.shape == (1, 2, 1, 8)
+    cached: Any = store.cache
+    assert cached.layers[0].keys.shape == (1, 2, 1, 8)
 
 
 def test_a_store_that_is_not_refilled_keeps_its_columns() -> None:
@@ -81,8 +81,8 @@ def test_a_store_that_is_not_refilled_keeps_its_columns() -> None:
     store.fill(torch.arange(1), Prefilled.of([torch.tensor([7, 8, 9])], model))
     store.settle(torch.tensor([2]), torch.arange(1))
     assert (store.width, store.padded) == (3, True)
-    assert store.cache is not None
-    assert store.cache.layers[0].keys.shape[2] == 3
+    cached: Any = store.cache
+    assert cached.layers[0].keys.shape[2] == 3
     store.fill(torch.arange(1), Prefilled.of([torch.tensor([1])], model))
     assert (store.width, store._moved) == (3, True)
 

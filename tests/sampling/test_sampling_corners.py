@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import pytest
 import torch
 import transformers as tr
-from torch import Tensor
+from torch import Tensor, nn
 
 from support import tiny
 from support.placed import Placed
@@ -39,7 +39,7 @@ def test_a_static_step_may_be_off_by_as_much_as_its_precision(
     errors = iter([bound, bound * 1.02, torch.nan])
     monkeypatch.setattr(static, "StaticStore", lambda *arguments: calls.append(arguments) or "store")
     monkeypatch.setattr(static, "step_error", lambda model, store, start: next(errors))
-    model: Any = tiny.llama().to(dtype)
+    model: Any = nn.Module.to(tiny.llama(), dtype)
     refuse_unfit_model(model, 7)
     for off in (bound * 1.02, torch.nan):
         with pytest.raises(Unfit) as refused:
@@ -100,7 +100,7 @@ def test_a_cache_may_be_off_by_as_much_as_its_precision(
 ) -> None:
     """In nats of one token, of either sign."""
     monkeypatch.setattr(recompute, "small_copy", lambda model, dtypes: None)
-    model: Any = tiny.llama().to(dtype)
+    model: Any = nn.Module.to(tiny.llama(), dtype)
     for share, same in ((0.98, True), (-0.98, True), (1.02, False), (-1.02, False)):
         monkeypatch.setattr(recompute, "_known", {})
 
