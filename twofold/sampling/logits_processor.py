@@ -112,7 +112,7 @@ def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
     best token always stays."""
     if p >= 1:
         return score_AV
-    ordered, index = score_AV.sort(dim=-1, descending=True, stable=True)
+    ordered, index = score_AV.sort(descending=True, stable=True)
     probability = ordered.softmax(-1)
     above = probability.cumsum(-1) - probability
     return torch.empty_like(score_AV).scatter_(1, index, ordered.masked_fill((above >= p) & (above > 0), -torch.inf))
