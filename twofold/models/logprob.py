@@ -104,7 +104,7 @@ def entropies_of(logits_SV: Tensor) -> Tensor:
 
 
 def _most(logits_SV: Tensor) -> Tensor:
-    return logits_SV.topk(min(TOP, logits_SV.shape[1]), dim=1).values
+    return logits_SV.topk(min(TOP, logits_SV.shape[1])).values
 
 
 def _entropy(logits_SV: Tensor) -> Tensor:

@@ -226,7 +226,6 @@ class PackedModel(nn.Module):
             return max(len(group.prompt), group.longest)
         return len(group.prompt) + group.longest - (not self.head.ends)
 
-    @torch.no_grad()
     def per_branch(self, groups: Sequence[Group], packing: Packing | None) -> list[list[Tensor]]:
         """Per group and branch the head's values: one per token [n], or only that of its end [1]; without gradient, on
         the CPU."""

@@ -88,7 +88,7 @@ def _set_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, A
     words = {word for text in texts.values() for word in re.findall(r"[A-Za-z_]\w*", text)}
     for name in arguments:
         if name in _OURS or name not in words:
-            close = get_close_matches(name, words - _OURS, 1)
+            close = get_close_matches(name, words - _OURS)
             what = "is not yours to set" if name in _OURS else "is nothing that the chat template reads"
             remedy = f"did you mean `{close[0]}`?" if close and name not in _OURS else "leave it out"
             raise ModelError(f"{name!r} {what}", where=ARGUMENTS, remedy=remedy)

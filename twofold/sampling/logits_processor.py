@@ -108,20 +108,22 @@ def keep_top_k(score_AV: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(score_AV: Tensor, p: float) -> Tensor:
-    """`score_AV` with -inf outside the smallest set of tokens whose probability reaches `p` (arXiv:1904.09751)."""
+    """`score_AV` with -inf outside the smallest set of tokens whose probability reaches `p` (arXiv:1904.09751). The
+    best token always stays."""
     if p >= 1:
         return score_AV
-    ordered, index = score_AV.sort(dim=-1, descending=True, stable=True)
+    ordered, index = score_AV.sort(descending=True, stable=True)
     probability = ordered.softmax(-1)
     above = probability.cumsum(-1) - probability
-    return torch.empty_like(score_AV).scatter_(1, index, ordered.masked_fill(above >= p, -torch.inf))
+    return torch.empty_like(score_AV).scatter_(1, index, ordered.masked_fill((above >= p) & (above > 0), -torch.inf))
 
 
 def keep_min_p(score_AV: Tensor, p: float) -> Tensor:
-    """`score_AV` with -inf where a token has less than `p` times the best token's probability (arXiv:2407.01082)."""
+    """`score_AV` with -inf where a token has less than `p` times the best token's probability (arXiv:2407.01082). The
+    best token always stays."""
     if p <= 0:
         return score_AV
-    return score_AV.masked_fill(score_AV < score_AV.amax(-1, keepdim=True) + math.log(p), -torch.inf)
+    return score_AV.masked_fill(score_AV < score_AV.amax(-1, keepdim=True) + math.log(min(p, 1)), -torch.inf)
 
 
 def inverse_cdf(probability_AV: Tensor, uniform_A: Tensor) -> Tensor:
