@@ -26,14 +26,18 @@ from twofold.ledger import Ledger
 from twofold.records import Candidate, Request, Source
 
 RECORDS = [Request("p", Source("/a/b/f.jsonl", 1))]
-ITEMS = [BenchmarkItem(RECORDS[0], 4, "math", "q1")]
+ITEMS = [
+    BenchmarkItem(RECORDS[0], 4, "math", "q1"),
+    BenchmarkItem(Request("q", Source("/a/b/g.jsonl", 2)), 5, "stem", "q2"),
+]
 
 
 class Book:
     """Answers of no model: the players that it was asked for, in order."""
 
     def __init__(self, events: list[Any]) -> None:
-        self.events, self.questions = events, [Question("p", Source("/a/b/f.jsonl", 1))]
+        self.events = events
+        self.questions = [Question(name, Source(f"/a/b/{name}.jsonl", 1)) for name in "fg"]
 
     def check(self, players: Any) -> None:
         self.events.append(("check", [player.name for player in players]))
@@ -42,7 +46,8 @@ class Book:
         self.events.append(("draw", [player.name for player in players]))
 
     def of(self, player: Player) -> Any:
-        return [[Candidate("x", {"sample": 0, "row": 1, "weights": "w", "file": player.name})]]
+        first = Candidate("x", {"sample": 0, "row": 1, "weights": "w", "file": player.name})
+        return [[first, Candidate("y", {"file": "second"})], [Candidate("z", {"file": "third"})]]
 
     def weights(self, player: Player) -> str:
         return f"w-{player.name}"
@@ -114,6 +119,9 @@ def test_a_constant_answer_and_the_rows_own_ones(events: list[Any]) -> None:
     assert [(row["own"], row["other"], row["share"], row["cut"]) for row in found["canary"].rows] == [
         ("c" * 20, "reference", 1.0, False)
     ]
+    several = WinRateSettings(judge="reward:r", temperatures=[1.0, 0.5], against="n", canary="c")
+    rows = measure_win_rate(["m", "k"], RECORDS, several, WHOLE)["canary"].rows
+    assert [row["other"] for row in rows] == ["n@temperature:1"], "it meets whom the first player met first"
 
 
 def test_people_are_asked_after_everything_is_drawn(events: list[Any]) -> None:
