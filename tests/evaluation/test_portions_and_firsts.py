@@ -51,6 +51,9 @@ def test_scores_of_two_players_are_fitted_in_portions(
     portions.clear()
     bradley_terry.bradley_terry([Match(0, 1, n, 1.0) for n in range(9)], 2, resamples=2)
     assert portions == ([1, 1, 1] if most < 18 else [1, 2])
+    portions.clear()
+    bradley_terry.bradley_terry([Match(0, 1, "p", 1.0), Match(1, 2, "p", 1.0)], 3, resamples=2)
+    assert portions == ([1, 1, 1] if most < 18 else [1, 2]), "nine cells each"
 
 
 @pytest.mark.parametrize(("most", "drawn", "left_out"), [
