@@ -1,4 +1,4 @@
-"""Of several the first: rows, references, choices and judges whose ends differ; and a majority without probabilities."""
+"""Of several the first: rows, references, choices, judges whose ends differ; and a majority without probabilities."""
 
 from __future__ import annotations
 
