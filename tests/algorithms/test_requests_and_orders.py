@@ -13,6 +13,8 @@ import torch
 
 from support import pdpo_toy
 from support.pdpo_toy import Scripted, draft, tasks
+from twofold.algorithms import online as online_module
+from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
 from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.online import Online, OnlineAlgorithm
@@ -205,3 +207,19 @@ def test_each_side_has_a_turn(turns: tuple[int, int]) -> None:
     with pytest.raises(ValueError) as refused:
         PDPO(turns=turns)
     assert str(refused.value) == "both turns must be ≥ 1"
+
+
+def test_figures_of_rewards_are_in_double_precision() -> None:
+    found = online_module._of_scores([[0.1, 0.2], None], shares=False)
+    assert found["reward"] == pytest.approx(0.15, rel=1e-14)
+    assert found["reward_std"] == pytest.approx(0.05, rel=1e-12)
+    assert found["unjudged"] == 0.5
+
+
+def test_samples_without_tokens_are_read_again() -> None:
+    empty = Branch(
+        torch.tensor([], dtype=torch.int64), Role.DRAFT, {"x": torch.tensor([], dtype=torch.float64)}, {"y": 1.0}
+    )
+    ((again,), ()) = load_drafts(dump_drafts([(empty,), ()]))
+    assert (again.tokens.dtype, again.token_columns["x"].dtype) == (torch.int64, torch.float64)
+    assert (len(again.tokens), again.role, again.columns) == (0, Role.DRAFT, {"y": 1.0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 import torch
 
 from support import tiny
-from twofold.analysis import explanation
+from twofold.analysis import explain_model, explanation
 from twofold.analysis.causes import Patterns, likeness, opening, shared
 from twofold.analysis.credit import Credited, CreditedRow, Parting, ledger, parting, partings, token_rewards
 from twofold.analysis.displacement import split
 from twofold.analysis.explanation import MOST_TOKENS, explain
 from twofold.batch import Aside, Branch, Group, Role
+from twofold.errors import DataError
 from twofold.models.packing import Packing
 from twofold.models.reference import with_reference
+from twofold.records import Request, Source
 from twofold.statistics import clustered_mean, clustered_share, mean_by_cluster
 
 
@@ -192,3 +195,42 @@ def test_patterns_of_a_pair_that_rejects_them_too() -> None:
     assert known.contested(*mine) == [None, None]
     assert (known.won[(5,)], known.lost[(5,)]) == (0, 9)
     assert (opening(*mine), shared(*mine).tolist(), likeness(*mine)) == (1, [False, False], 0.5)
+
+
+def test_prompts_without_answers_are_named_by_the_first_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row without an answer is enough; a problem's answer counts as one."""
+    rows = [Request("p", Source("one.jsonl", 1)), Request("q", Source("two.jsonl", 1))]
+    (full,) = tiny.groups((2, 1))
+    solved = replace(full, branches=(), truth=torch.tensor([5, 6]))
+    groups = [full, solved]
+    calls = list[Any]()
+    monkeypatch.setattr(explain_model, "encode", lambda *given: calls.append(given) or SimpleNamespace(groups=groups))
+    encoder: Any = object()
+    progress: Any = object()
+    first, second = explain_model._groups(rows, encoder, progress)
+    assert calls == [(rows, encoder, progress)]
+    assert first is full
+    assert [(b.role, b.tokens.tolist()) for b in second.branches] == [(Role.TRUTH, [5, 6])]
+    groups.append(replace(full, branches=()))
+    with pytest.raises(DataError) as refused:
+        explain_model._groups(rows, encoder, progress)
+    assert (refused.value.what, refused.value.where) == ("contains only prompts", "one.jsonl")
+
+
+def test_patterns_that_lost_as_much_are_in_the_order_of_their_tokens() -> None:
+    """Summed over pairs: 12 loses 1 and 2, 11 loses 3."""
+    sides = (Role.CHOSEN, Role.REJECTED)
+
+    def pair_of(name: str, chosen: list[int], rejected: list[int]) -> Group:
+        return Group(name, torch.tensor([0]), tuple(
+            Branch(torch.tensor(t), r) for t, r in zip((chosen, rejected), sides, strict=True)))  # fmt: skip
+
+    mine = [pair_of("a", [12, 50, 11], [9]), pair_of("b", [12], [9])]
+    others = [pair_of(f"{t} {i}", [8], [t, 99]) for i in range(12) for t in (11, 12)]
+    up = [np.array([-1.0, -7.0, -3.0]), np.array([-2.0])]
+    found = split(mine, [(u, np.zeros(1)) for u in up], others=others)
+    assert [(p.tokens, p.nats, p.chosen, p.rejected) for p in found.patterns] == [
+        ((11,), 3.0, 1, 12), ((12,), 3.0, 2, 12),
+    ]  # fmt: skip
+    assert found.causes["pattern"].nats.value == pytest.approx(6 / 13)
+    assert found.causes["pattern"].tokens == pytest.approx(3 / 4)
