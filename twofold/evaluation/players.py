@@ -240,7 +240,7 @@ def _check(text: str, player: Player) -> None:
 def _exists(path: str) -> bool:
     try:
         return bool(path) and Path(path).exists()
-    except (OSError, ValueError):  # a name that no file can have
+    except OSError:  # a name that is too long for a file
         return False
 
 
