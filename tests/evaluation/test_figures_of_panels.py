@@ -86,7 +86,9 @@ def test_a_contest_of_a_panel() -> None:
         name: score.as_dict() for name, score in zip("abc", scores, strict=True)
     }
     assert {p["name"]: p["truncated"] for p in figures["players"]} == {"a": 1, "b": 1, "c": 0}
-    tests = [Shares(s).against(Shares([game(int(g.prompt[1]), 1 - g.share) for g in s])) for s in (GAMES, OTHER_GAMES)]
+    tests = [
+        Shares(s).against(Shares([game(int(str(g.prompt)[1]), 1 - g.share) for g in s])) for s in (GAMES, OTHER_GAMES)
+    ]
     p_values = holm([t.test.p_value for t in tests if t])
     assert figures["comparisons"] == [
         {"a": "a", "b": b, "metric": "win rate", **(t.as_dict() if t else {}), "p_holm": p}

@@ -254,13 +254,13 @@ def test_both_turns_are_compared_with_the_baselines(monkeypatch: pytest.MonkeyPa
     line = found["/a/b/m@temperature:0"]
     assert line.about == {"judge": {"kind": "llm"}, "against": "b/base", "sampling": {"kind": "model", "weights": "w"}}
     assert (line.weights, found["spend"].rows, calls[0], calls[1][1]) == ("w", [{"server": "s"}], ledger, heard)
-    turns = [(Message("assistant", one), Message("user", "second?"), Message("assistant", two)) for one, two in
-             (("a", "b"), ("x", "y"))]  # fmt: skip
+    own, other = ((Message("assistant", one), Message("user", "second?"), Message("assistant", two))
+                  for one, two in (("a", "b"), ("x", "y")))  # fmt: skip
     request = ("The first question:\nfirst?\n\nThe second question:\nsecond?\n\nJudge which answer to the second "
                "question is better.")  # fmt: skip
     assert calls[1][0] == [
         Matchup("first?", "a", "x", Source("q.jsonl", 3), "r1"),
-        Matchup(request, *turns, Source("q.jsonl", 3), "To the first question:\nr1\n\nTo the second question:\nr2"),
+        Matchup(request, own, other, Source("q.jsonl", 3), "To the first question:\nr1\n\nTo the second question:\nr2"),
     ]  # fmt: skip
     common = {
         "model": "/a/b/m@temperature:0",

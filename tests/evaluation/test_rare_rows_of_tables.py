@@ -139,7 +139,7 @@ def test_players_of_one_model_follow_the_first_of_them(monkeypatch: pytest.Monke
     models = ["m", "n@temperature:0.5", "m@shots:1", "m@beam:2"]
     found = each_model(models, tasks, how, 0.25, lambda name, sampler, model, prompting: (  # type: ignore[arg-type]
         name, sampler, model.name, len(prompting.examples)))  # fmt: skip
-    plain = {"max_new_tokens": 9}
+    plain: dict[str, Any] = {"max_new_tokens": 9}
     after, note = {"stop": ("\n\nQ:",), **plain}, Heard.note
     assert found == {
         "m": ("m", (Sampling(temperature=0.25, **plain), note), "m", 0),
