@@ -159,7 +159,7 @@ def test_scores_are_rewards_of_samples(judge: str) -> None:
     assert Online(judge="truth", samples=1).imitates_answers
 
 
-def test_held_out_rows_need_rewards() -> None:
+def test_rows_for_validation_need_rewards() -> None:
     data = DataSettings(train="rows.jsonl", heldout=DataSplit(file="problems.jsonl"))
     for judge in ("truth", SERVER, SCORING):
         with pytest.raises(ValueError) as refused:

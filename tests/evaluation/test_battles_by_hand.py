@@ -22,7 +22,7 @@ def test_a_score_is_over_prompts_with_a_battle() -> None:
     assert (found.value, found.n) == (0.6, 2)
 
 
-A = Battles([2.0, 0.5, 1.0, 0.0, 3.0, 1.0], [2, 2, 4, 0, 4, 1], [9, 8, 7, 6, 5, 4])
+A = Battles([1.5, 0.5, 1.0, 0.0, 3.0, 1.0], [2, 2, 4, 0, 4, 1], [9, 8, 7, 6, 5, 4])
 B = Battles([1.0, 1.5, 4.0, 2.0, 3.0, 0.5], [2, 2, 4, 2, 6, 1], [9, 8, 7, 6, 5, 4])
 COMMON = [0, 1, 2, 4, 5]
 """All but the fourth, on which the first player has no verdict."""
@@ -61,6 +61,7 @@ def test_a_difference_resamples_prompts_and_exchanges_players() -> None:
         far += abs(b / m - a / n) >= abs(value) - 1e-9
     assert found.test.p_value == (far + 1) / 10_001
     assert 0.2 < found.test.p_value < 1
+    assert far % 2 == 1  # for an even count, "| 1" adds one too
     assert (found.test.only_a, found.test.only_b, found.test.n) == (3, 2, 5)
     assert found.test.test == "exchanges of players, 10000 random"
 

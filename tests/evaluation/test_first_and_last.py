@@ -17,6 +17,7 @@ from twofold.evaluation import (
     bradley_terry,
     frontier,
     games,
+    hull,
     judging,
     length_control,
     mt_bench,
@@ -42,6 +43,8 @@ from twofold.judges.matchups import Matchup, Referee
 from twofold.progress import Silent
 from twofold.records import Candidate, Ranking, Request, Source
 from twofold.statistics import bca_bounds
+
+GAMED = length_control.GamedRows(np.array([[0.5, 0.5, 0.0]]), np.array([0.75]), {0: 1.0})
 
 
 def lines(**results: list[MatchResult | None]) -> dict[str, Line]:
@@ -218,3 +221,34 @@ def test_weights_of_a_player_are_those_of_its_first_answer() -> None:
     made.put(player, [[Candidate("a", {"weights": "w"}), Candidate("b", {"weights": "v"})], [Candidate("c", {})]])
     assert made.weights(player) == "w"
     assert judging.AUTHOR == "_model"
+
+
+def test_shares_of_resamples_on_one_side_are_doubled() -> None:
+    """One of seven is not above 0: 2 · (1 + 1) / (7 + 1). With two of six: 2 · 3 / 7."""
+    for moved, p_value in (([-1.0, 1, 2, 3, 1, 2, 1], 0.5), ([0.0, -1, 2, 3, 1, 2], 6 / 7), ([1.0, 2, 3], 0.5)):
+        draws = np.array(moved)
+        drawn = {"a": np.zeros(len(moved)), "b": draws}
+        found = hull._compared(("a", "b"), {"a": 1.0, "b": 2.5}, drawn, (0.8, "by hand"))
+        assert found["p_value"] == pytest.approx(p_value)
+        ends = np.quantile(draws, 0.1), np.quantile(draws, 0.9)
+        assert (found["difference"]["low"], found["difference"]["high"]) == pytest.approx(ends)
+        assert (found["difference"]["value"], found["difference"]["n"], found["difference"]["method"]) == (
+            1.5,
+            1,
+            "by hand",
+        )
+        sides = [length_control.LengthControl([1.0], [1], [1], [0], GAMED, len(moved)) for _ in "ab"]
+        for side, own in zip(sides, (drawn["a"], draws), strict=True):
+            side.__dict__.update(_draws=own, _left_out=own[:3], predicted_N=np.array([0.5]))
+        controlled = sides[0].against(sides[1])
+        assert controlled is not None
+        assert controlled.test.p_value == pytest.approx(p_value)
+        styles = style_control.StyleControl(
+            2, [0, 1], [1.0] * 2, [1] * 2, [[1, 0, 0, 0]] * 2, [[1, 0, 0, 0]] * 2, [0, 0]
+        )
+        rows = np.stack([np.zeros(len(moved)), draws], axis=1)
+        styles.__dict__.update(draws_RK=rows, left_out_QK=rows[:3], weight_K=rows[-1])
+        a, b = (style_control.StyleScore(styles, player, equal=False) for player in (0, 1))
+        scored = a.against(b)
+        assert scored is not None
+        assert scored.test.p_value == pytest.approx(p_value)

@@ -124,7 +124,7 @@ def test_a_constant_answer_and_the_rows_own_ones(events: list[Any]) -> None:
     assert [row["other"] for row in rows] == ["n@temperature:1"], "it meets whom the first player met first"
 
 
-def test_people_are_asked_after_everything_is_drawn(events: list[Any]) -> None:
+def test_people_judge_after_everything_is_drawn(events: list[Any]) -> None:
     how = WinRateSettings(judge="human:f", temperatures=[0.0], against="n")
     assert list(measure_win_rate(["m"], RECORDS, how, WHOLE)) == ["of m, temperature 0", "spend"]
     assert [event[0] for event in events] == ["check", "draw", "meet", "write", "open", "judge"]

@@ -71,7 +71,7 @@ def test_rows_are_read_again_with_prompts_and_cut_samples() -> None:
 
 
 def test_results_are_equal_by_their_counts() -> None:
-    """What is known of single problems besides is not compared, and not shown."""
+    """What else is known of single problems is not compared, and not shown."""
     made, other = result(2, 1, 0), result(2, 1, 0, prompts=(), cut=(3, 0, 0))
     assert made == other
     assert repr(made) == repr(other)

@@ -98,7 +98,7 @@ def test_pairs_made_in_memory_have_no_authors(tmp_path: Path) -> None:
 
 
 def test_judges_and_models_have_scores_next_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reference is for the models among them; alone with judges it is refused."""
+    """A reference is for the models among them; where there are only judges it is refused."""
     heard, refused = Heard(), list[Any]()
     kind = SimpleNamespace(refuse=lambda truth, where: refused.append((truth, where)))
     turns = SimpleNamespace(choice="text", renders=False)
