@@ -22,7 +22,7 @@ from twofold.errors import DataError
 from twofold.models.packing import Packing
 from twofold.models.reference import with_reference
 from twofold.records import Request, Source
-from twofold.statistics import clustered_mean, clustered_share, mean_by_cluster
+from twofold.statistics import bootstrap_ratio, clustered_mean, clustered_share, mean_by_cluster, share_by_cluster
 
 
 def text(ids: Sequence[int]) -> str:
@@ -234,3 +234,30 @@ def test_patterns_that_lost_as_much_are_in_the_order_of_their_tokens() -> None:
     ]  # fmt: skip
     assert found.causes["pattern"].nats.value == pytest.approx(6 / 13)
     assert found.causes["pattern"].tokens == pytest.approx(3 / 4)
+
+
+def test_every_figure_of_a_displacement_is_over_prompts() -> None:
+    """Five pairs of two prompts; 9 is also in rejected, which makes c, d and e more alike."""
+    roles, prompts = (Role.CHOSEN, Role.REJECTED), [1, 1, 1, 2, 2]
+    sides = [([10], [20]), ([11], [21]), ([12, 9], [22, 9]), ([13, 9], [23, 9]), ([14, 9], [24, 9])]
+    groups = [
+        Group(str(i), torch.tensor([p]), tuple(Branch(torch.tensor(t), r) for t, r in zip(s, roles, strict=True)))
+        for i, (p, s) in enumerate(zip(prompts, sides, strict=True))
+    ]
+    ups, downs = [[-1.0], [2.0], [-4.0, -1.0], [-2.0, 3.0], [0.0, -3.0]], [[1.0], [0.0], [2.0, 0.5], [4.0, 0], [1, 0]]
+    found = split(groups, [(np.array(u), np.array(d)) for u, d in zip(ups, downs, strict=True)])
+    assert found.chosen == mean_by_cluster([-1.0, 2.0, -5.0, 1.0, -3.0], prompts)
+    assert found.rejected == mean_by_cluster([1.0, 0.0, 2.5, 4.0, 1.0], prompts)
+    assert found.fell == share_by_cluster([True, False, True, False, True], prompts)
+    assert found.alike == mean_by_cluster([-5.0, 1.0], [1, 2])
+    assert found.unlike == mean_by_cluster([-3.0, -1.0, 2.0], [2, 1, 1])
+    whole = [1.0, 0.0, 5.0, 2.0, 3.0]
+    lost = {"pattern": [0.0] * 5, "shared": [0, 0, 1.0, 0, 3.0], "opening": [1.0, 0, 4.0, 2.0, 0], "elsewhere": [0] * 5}
+    shares = {"pattern": 0.0, "shared": 3 / 8, "opening": 5 / 8, "elsewhere": 0.0}
+    for name, cause in found.causes.items():
+        assert cause.nats == bootstrap_ratio(lost[name], whole, clusters=prompts), name
+        assert cause.tokens == shares[name]
+    assert found.positions == {
+        "chosen": (mean_by_cluster([-1.0, 2.0, -4.0, -2.0, 0.0], prompts),),
+        "rejected": (mean_by_cluster([1.0, 0.0, 2.0, 4.0, 1.0], prompts),),
+    }  # fmt: skip
