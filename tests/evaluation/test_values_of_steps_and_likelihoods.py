@@ -1,9 +1,11 @@
-"""Intervals of figures over steps, by hand; and by which prompts and weights likelihoods count."""
+"""Intervals of figures over steps, by hand; by which prompts and weights likelihoods count; what judges of rows get."""
 
 from __future__ import annotations
 
 import math
 from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,19 @@ import pytest
 import torch
 
 from support import tiny
+from support.heard import Heard
 from twofold.batch import STEP_LABEL, Branch, Group, Role
+from twofold.errors import DataError, RecipeError
+from twofold.evaluation import rate_in_training
 from twofold.evaluation.figures import BinaryOutcomes, Ratio
 from twofold.evaluation.likelihood import Likely, likelihoods, perplexity_entry, preference_entry
+from twofold.evaluation.parts import WHOLE
+from twofold.evaluation.rate_in_training import RateInTraining, WinRateInTraining
+from twofold.evaluation.reward_scores import Scored, ScoreSettings, _by_judge
 from twofold.evaluation.steps import RatedSolution, StepReport, first_error_f1, rated, step_report
+from twofold.judges.questions import Question
 from twofold.models.packing import Packing
+from twofold.records import Candidate, Source
 from twofold.statistics import Estimate, share_by_cluster
 from twofold.statistics.bootstrap import bca_bounds
 
@@ -164,3 +174,50 @@ def test_sums_are_in_double_precision_with_a_rows_own_numbers() -> None:
     (known,) = policy.logps([group], Packing())
     assert [found.logp[side] for side in ("chosen", "rejected")] == [float(x.double().sum()) for x in known]
     assert found.numbers == {"weight": 2.0}
+
+
+def test_the_accuracy_of_a_judge_is_noted_with_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured once; a second evaluation has the same figures."""
+    calls, heard = list[Any](), Heard()
+    right = {"value": 0.7512, "low": 0.5, "high": 0.9049, "n": 48, "count": 36}
+    monkeypatch.setattr(rate_in_training, "verdict_rows", lambda *given: calls.append(given) or ["rows"])
+    monkeypatch.setattr(rate_in_training, "figures_of", lambda *given: calls.append(given) or {"accuracy": right})
+    referee: Any = SimpleNamespace(provenance={"kind": "k"})
+    pairs: Any = ["pair"]
+    made = RateInTraining(WinRateInTraining(prompts="f", judge="reward:r"), [], referee, Path("none"), pairs)
+    known = {"judge_accuracy": 0.7512, "judge_low": 0.5, "judge_high": 0.9049, "judge_n": 48.0}
+    for _ in range(2):
+        figures = made._judge_accuracy(heard)
+        assert figures == known
+        figures.clear()
+    assert calls == [(pairs, referee, heard), (["rows"], {"kind": "k"})]
+    assert heard.notes == ["win rate: reward:r is right on 75.1% [50.0%, 90.5%] of 48 labeled pairs"]
+
+
+def test_a_judge_of_rows_is_put_questions_in_batches() -> None:
+    """Of 33 rows three at once; a row without a verdict is named with what to do."""
+    calls, heard, ledger = list[Any](), Heard(), object()
+
+    def scores(questions: Any, progress: Any) -> list[list[float] | None]:
+        calls.append((questions, progress))
+        return [None if q.source.row == 5 else [float(q.source.row), 0.0] for q in questions]
+
+    judge = SimpleNamespace(provenance={"kind": "k"}, scores=scores)
+    kind: Any = SimpleNamespace(asks_server=False, gives="scores", help=lambda: "h", open=lambda how, stack: judge)
+    items = [Scored(f"p{n}", ("a", "b"), 1, Source("f", n), {"subset": "s"}) for n in range(10, 43)]
+    how: Any = ScoreSettings(progress=heard)
+    line = _by_judge("k", kind, items, how, WHOLE, ledger)  # type: ignore[arg-type]  # nobody writes to it
+    assert [len(questions) for questions, _ in calls] == [3] * 11
+    assert all(progress is heard for _, progress in calls)
+    assert calls[0][0][1] == Question("p11", Source("f", 11), None, (Candidate("a", {}), Candidate("b", {})))
+    assert [row["scores"][0] for row in line.rows] == list(map(float, range(10, 43)))
+    assert heard.of("scores") == [("begin", 33), *[("advance", 3, {})] * 11, ("end",)]
+    lacking = [Scored("p", ("a",), 1, Source("f", n), {}) for n in (4, 5)]
+    with pytest.raises(DataError) as refused:
+        _by_judge("k", kind, [*lacking, *items], how, WHOLE, ledger)  # type: ignore[arg-type]
+    assert str(refused.value) == (
+        "f:5: 1 row without a verdict\n  → see its reply in ledger.jsonl; choose another judge or rubric"
+    )
+    with pytest.raises(RecipeError) as error:
+        _by_judge("k", kind, items, ScoreSettings(rubric="r"), WHOLE, ledger)  # type: ignore[arg-type]
+    assert str(error.value) == "k: a rubric goes with llm and llm-score\n  → leave --rubric out"
