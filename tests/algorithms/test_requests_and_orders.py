@@ -15,7 +15,7 @@ from support import pdpo_toy
 from support.pdpo_toy import Scripted, draft, tasks
 from twofold.algorithms import online as online_module
 from twofold.algorithms.draft_serialization import dump_drafts, load_drafts
-from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings
+from twofold.algorithms.gae import VALUE_MODEL, ValueModelSettings, value_metrics, with_gae
 from twofold.algorithms.offline import OfflineAlgorithm
 from twofold.algorithms.online import Online, OnlineAlgorithm
 from twofold.algorithms.pdpo import PDPO
@@ -223,3 +223,23 @@ def test_samples_without_tokens_are_read_again() -> None:
     ((again,), ()) = load_drafts(dump_drafts([(empty,), ()]))
     assert (again.tokens.dtype, again.token_columns["x"].dtype) == (torch.int64, torch.float64)
     assert (len(again.tokens), again.role, again.columns) == (0, Role.DRAFT, {"y": 1.0})
+
+
+def test_advantages_and_their_metrics_are_in_double_precision() -> None:
+    """From columns in single precision: λ = 0, γ = 1, so that an advantage is r + V(s') − V(s)."""
+    branch = Branch(torch.tensor([1, 2]), Role.DRAFT, {VALUE: torch.tensor([0.1, 0.7])})
+    kl, score = torch.tensor([0.3, 0.9]), torch.tensor([0.2], dtype=torch.float64)
+    (first, last), (one, two) = torch.tensor([0.1, 0.7]).double().tolist(), kl.double().tolist()
+    (group,) = with_gae([Group("g", torch.tensor([3]), (branch,))], [score], [[kl]], 0.1, ValueModelSettings(
+        gae_lambda=0.0))  # fmt: skip
+    found = group.branches[0].token_columns
+    rewards = [-0.1 * one, -0.1 * two + 0.2]
+    assert found["advantage"].tolist() == pytest.approx([rewards[0] + last - first, rewards[1] - last], rel=1e-13)
+    assert found["return"].tolist() == pytest.approx([rewards[0] + last, rewards[1]], rel=1e-13)
+    figures = value_metrics([group])
+    assert figures["value"] == pytest.approx((first + last) / 2, rel=1e-13)
+    gaps = [rewards[0] + last - first, rewards[1] - last]
+    returns = [rewards[0] + last, rewards[1]]
+    assert figures["return"] == pytest.approx(sum(returns) / 2, rel=1e-13)
+    explained = 1 - ((gaps[0] - gaps[1]) / (returns[0] - returns[1])) ** 2
+    assert figures["explained"] == pytest.approx(explained, rel=1e-12)
