@@ -88,7 +88,7 @@ class Battles:
         value = float(b.sum() / m.sum() - a.sum() / n.sum())
         draw = rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
         moved = (draw @ b) / (draw @ m) - (draw @ a) / (draw @ n)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore"):
             left_out = (b.sum() - b) / (m.sum() - m) - (a.sum() - a) / (n.sum() - n)
         low, high, how = bca_bounds(value, moved, left_out, 0.95)
         swap = rng.integers(0, 2, (SWAPS, units))

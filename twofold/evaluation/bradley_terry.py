@@ -93,7 +93,7 @@ def _fitted(won_RII: Array) -> Array:
         bend_RII = own * (curve_RII.sum(2)[:, :, None] + PENALTY) - curve_RII
         step_RI = np.linalg.solve(bend_RII, slope_RI[:, :, None])[:, :, 0]
         score_RI = score_RI + step_RI / np.maximum(1.0, abs(step_RI).max(1, keepdims=True) / FAR)
-        if abs(step_RI).max(initial=0.0) < NEAR:
+        if abs(step_RI).max() < NEAR:
             break
     return score_RI
 

@@ -104,7 +104,7 @@ def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The upper concave hull of (KL, reward), from the first of the least KL up to the highest reward."""
     found: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda p: (p[0], -p[1])):
-        if found and (x == found[-1][0] or y <= found[-1][1]):
+        if found and y <= found[-1][1]:
             continue
         while len(found) > 1 and _rise(found[-2], found[-1]) <= _rise(found[-1], (x, y)):
             found.pop()

@@ -35,6 +35,8 @@ from twofold.settings import with_keywords
 MAJORITY = "majority"
 CHECK_LINE, SPEND_LINE = "judge_check", "spend"
 AUTHOR = "_model"
+PAIR = ("source", "prompt", "chosen", "rejected", "authors")
+"""The columns of a row that are the same for every judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +166,8 @@ def judge_figures(measured: Mapping[str, Line], how: JudgeSettings) -> Evaluatio
     lines = {name: (line.rows, line.about["judge"]) for name, line in alone.items()}
     votes = [tuple(result_of(row) for row in several) for several in zip(*(r for r, _ in lines.values()), strict=True)]
     if len(names) > 1:
-        first = lines[names[0]][0]
-        lines[MAJORITY] = ([{**row, **as_row(majority(v))} for row, v in zip(first, votes, strict=True)], {})
+        pairs = [{key: row[key] for key in PAIR} for row in lines[names[0]][0]]
+        lines[MAJORITY] = ([{**row, **as_row(majority(v))} for row, v in zip(pairs, votes, strict=True)], {})
     table = [{"name": name, **figures_of(several, judge)} for name, (several, judge) in lines.items()]
     if missing := sum(line["missing"] for line in table if line["name"] != MAJORITY):
         how.progress.warn(f"{counted(missing, 'verdict')} missing: left out of n")

@@ -61,7 +61,9 @@ class Player:
         if is_url(self.model):
             return "server"
         path = Path(self.model)
-        return "file" if path.is_file() or (path.suffix in _FILES and not path.exists()) else "model"
+        if not _exists(self.model):
+            return "file" if path.suffix in _FILES else "model"
+        return "file" if path.is_file() else "model"
 
     @property
     def label(self) -> str:
@@ -170,7 +172,7 @@ def _setting(text: str, rest: str) -> tuple[str, str, str, str]:
     head, question, _ = rest[:end].partition("?")
     name, _, value = head[1:].partition(":")
     if name not in _NAMES:
-        near = get_close_matches(name, _NAMES, n=1)
+        near = get_close_matches(name, _NAMES)
         meant = f": did you mean `{near[0]}`?" if near else ""
         raise _refused(text, f"no setting is called {name!r}{meant}", f"settings are {FORMS}")
     if not value:
@@ -238,7 +240,7 @@ def _check(text: str, player: Player) -> None:
 def _exists(path: str) -> bool:
     try:
         return bool(path) and Path(path).exists()
-    except (OSError, ValueError):  # a name that no file can have
+    except OSError:  # a name that is too long for a file
         return False
 
 
