@@ -208,12 +208,15 @@ def test_a_panels_own_accuracy_has_its_agreement() -> None:
 
 
 def test_judges_that_never_agree_to_answer_have_no_panel() -> None:
-    """Two judges, of whom never both have a verdict: the majority has none, which is an error of its own."""
+    """Two judges, of whom never both have a verdict: each has its figures, and there is no line of a majority."""
     right = MatchResult(1.0)
     both = {"a": (right, None), "b": (None, right)}
     several = {name: Line(checked(*results), {"judge": {"kind": name}}) for name, results in both.items()}
-    with pytest.raises(DataError, match="the judge has no verdict on any labeled pair"):
-        judge_figures(several, JudgeSettings())
+    heard = Heard()
+    of_both = judge_figures(several, JudgeSettings(progress=heard))
+    assert [(line["name"], line["accuracy"]["count"]) for line in of_both.figures["judges"]] == [("a", 1), ("b", 1)]
+    assert (of_both.figures["comparisons"], "panel" in of_both.figures) == ([], False)
+    assert [row["judge"] for row in of_both.rows] == ["a", "a", "b", "b"]
     found = judge_figures({"a": several["a"], "spend": Line([SPEND])}, JudgeSettings(progress=Heard()))
     assert isinstance(found, Evaluation)
     assert (found.figures["spend"][0]["requests"], [r["judge"] for r in found.rows]) == (2, ["a", "a"])

@@ -83,8 +83,11 @@ def frontier(models: Sequence[str], data: Data, how: FrontierSettings) -> Evalua
 
 
 def prompts_of(records: Sequence[Record]) -> list[Record]:
-    """The first row of each prompt."""
-    return list({str(r.prompt): r for r in reversed(records)}.values())[::-1]
+    """The first row of each prompt, in their order."""
+    firsts: dict[str, Record] = {}
+    for record in records:
+        firsts.setdefault(str(record.prompt), record)
+    return list(firsts.values())
 
 
 def measure_frontier(

@@ -167,13 +167,15 @@ def judge_figures(measured: Mapping[str, Line], how: JudgeSettings) -> Evaluatio
     votes = [tuple(result_of(row) for row in several) for several in zip(*(r for r, _ in lines.values()), strict=True)]
     if len(names) > 1:
         pairs = [{key: row[key] for key in PAIR} for row in lines[names[0]][0]]
-        lines[MAJORITY] = ([{**row, **as_row(majority(v))} for row, v in zip(pairs, votes, strict=True)], {})
+        together = [{**row, **as_row(majority(v))} for row, v in zip(pairs, votes, strict=True)]
+        if games_of(together):  # without a pair on which all have a verdict there is none
+            lines[MAJORITY] = (together, {})
     table = [{"name": name, **figures_of(several, judge)} for name, (several, judge) in lines.items()]
     if missing := sum(line["missing"] for line in table if line["name"] != MAJORITY):
         how.progress.warn(f"{counted(missing, 'verdict')} missing: left out of n")
     figures: dict[str, Any] = {"judges": table, "comparisons": _tests({n: r for n, (r, _) in lines.items()})} | spend
-    if len(names) > 1 and (together := panel(names, games_of(lines[MAJORITY][0]))) is not None:
-        figures["panel"] = together
+    if MAJORITY in lines and (agreement := panel(names, games_of(lines[MAJORITY][0]))) is not None:
+        figures["panel"] = agreement
     return Evaluation(figures, [{"judge": name, **row} for name, (several, _) in lines.items() for row in several])
 
 
