@@ -88,7 +88,7 @@ def test_measuring_asks_for_no_routing() -> None:
 
 
 class Nothing(Objective):
-    """A term on chosen alone, of which demonstrations have none."""
+    """A term on chosen completions, of which demonstrations have none."""
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
         return Loss({"mine": Term(batch.sum(logps(outputs))[batch.of_role(Role.CHOSEN)], "branch:chosen")})

@@ -81,7 +81,7 @@ def saved(made: Trainer) -> list[tuple[int, bool, tuple[int, ...]]]:
     return cast(Saver, made._saver).saved
 
 
-def found_at(step: int, made: Trainer, monkeypatch: pytest.MonkeyPatch, **state: Any) -> None:
+def resumed_at(step: int, made: Trainer, monkeypatch: pytest.MonkeyPatch, **state: Any) -> None:
     """A checkpoint of `step`, whose logs are those of `made`."""
     logs = {name: log.mark() for name, log in made.logs.items()}
     kept = {"trainer": {"step": step, "logs": logs, **state}, "identity": {"a": 1}}
@@ -108,7 +108,7 @@ def test_a_run_beyond_its_end_with_other_settings_is_saved_as_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = loop(tmp_path, 2, identity=Identity({"a": 2}, ["a"]))
-    found_at(3, made, monkeypatch)
+    resumed_at(3, made, monkeypatch)
     ended = made.train()
     assert (ended.step, ended.stopped, ended.warnings) == (3, False, ("from step 3 on: a: 1 → 2",))
     assert saved(made) == [(3, True, ())]
@@ -116,7 +116,7 @@ def test_a_run_beyond_its_end_with_other_settings_is_saved_as_finished(
 
 def test_a_bound_before_the_resumed_step_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = loop(tmp_path, 9)
-    found_at(3, made, monkeypatch)
+    resumed_at(3, made, monkeypatch)
     ended = made.train(until=2)
     assert (ended.step, ended.stopped, saved(made)) == (3, True, [])
     assert (tmp_path / "metrics.jsonl").read_text() == ""
@@ -127,7 +127,7 @@ def test_an_evaluation_that_is_due_is_made_before_the_next_step(
 ) -> None:
     for due, first in ((True, "evaluation"), (False, "train")):
         made = loop(tmp_path / str(due), 4, [0.5, 0.25])
-        found_at(3, made, monkeypatch, evaluation_due=due)
+        resumed_at(3, made, monkeypatch, evaluation_due=due)
         made.train()
         rows = [json.loads(line) for line in (made.run / "metrics.jsonl").read_text().splitlines()]
         assert [(rows[0]["kind"], rows[0]["step"]), len(rows)] == [(first, 3), 3 if due else 2]
@@ -138,7 +138,7 @@ def test_warnings_of_what_was_passed_over_come_after_those_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = loop(tmp_path, 3)
-    found_at(3, made, monkeypatch, warnings=["earlier"], diagnostics={"said": ["a", "b"]})
+    resumed_at(3, made, monkeypatch, warnings=["earlier"], diagnostics={"said": ["a", "b"]})
     trainer.checkpoint.newest(tmp_path, None).skipped["step-4"] = "damaged"  # type: ignore[arg-type, union-attr, index]
     ended = made.train()
     assert ended.warnings == ("earlier", "step-4 was passed over: damaged")
