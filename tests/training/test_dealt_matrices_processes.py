@@ -84,6 +84,24 @@ def test_state_of_the_other_process_comes_in_its_own_shape_and_format(monkeypatc
     assert (1, (3,), torch.bfloat16) in among.sent
 
 
+def test_weights_gradients_and_tensors_of_state_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a whole is its part times ten; a number of state is no part of anything."""
+
+    def whole(value: Tensor) -> Tensor:
+        assert isinstance(value, Tensor)
+        return value * 10
+
+    among = Among(0)
+    own, made = dealt(among, monkeypatch)
+    monkeypatch.setattr(dealt_matrices, "whole_tensor", whole)
+    own["large"].grad = torch.ones(2, 3, dtype=torch.float64)
+    made.state[own["large"]] = {"momentum_buffer": torch.full((2, 3), 0.5, dtype=torch.float64), "step": 3}
+    made.step()  # a weight of 10 minus 0.5 times a momentum of 0.5 · 5 + 10
+    assert own["large"].unique().tolist() == [10 - 0.5 * 12.5]
+    state = made.state[own["large"]]
+    assert (state["momentum_buffer"].unique().tolist(), state["step"]) == ([12.5], 3)
+
+
 def test_parts_have_the_shape_of_their_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only state of the parameter's shape is split like it; the sheet tells of one of each kind."""
     asked: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
