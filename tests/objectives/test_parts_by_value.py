@@ -33,8 +33,8 @@ def test_optimism_lowers_what_the_reference_sampled() -> None:
         )
         for i, (row, mine) in enumerate(zip(logps, drawn, strict=True))
     ]
-    batch, said = Batch.of(groups), heard(DPO(), leaf(logps))
-    made, plain = XPO(DPO(), 0.25)(said, batch), DPO()(said, batch)
+    batch, own_values = Batch.of(groups), heard(DPO(), leaf(logps))
+    made, plain = XPO(DPO(), 0.25)(own_values, batch), DPO()(own_values, batch)
     term = made.terms["optimism"]
     assert (term.value.tolist(), term.unit, term.weight) == (near([-6.0, -10.0, 0.0]), "pair", 0.25)
     assert made.terms["dpo"].value.tolist() == plain.terms["dpo"].value.tolist()
@@ -106,10 +106,10 @@ def test_both_orders_are_made_where_the_batch_is(objective: Objective) -> None:
     """On a batch that is elsewhere than where tensors are made by default."""
     groups, logps = painted(objective, 3, torch.Generator().manual_seed(0))
     groups = with_row_columns([g.with_columns([{"probability": 0.7}] * len(g.branches)) for g in groups])
-    batch, said = Batch.of(groups), heard(objective, leaf(logps))
-    expected, twice = evaluated(objective, said, batch)
+    batch, own_values = Batch.of(groups), heard(objective, leaf(logps))
+    expected, twice = evaluated(objective, own_values, batch)
     with torch.device("meta"):
-        loss, same = evaluated(objective, said, batch)
+        loss, same = evaluated(objective, own_values, batch)
     assert {term.value.device.type for term in loss.terms.values()} == {"cpu"}
     for name, term in loss.terms.items():
         assert term.value.tolist() == expected.terms[name].value.tolist()

@@ -34,7 +34,7 @@ def names(count: int) -> str:
 
 def test_twelve_runs_are_compared_and_no_more() -> None:
     drawn: list[list[str]] = []
-    with serving(lambda asked: drawn.append(asked) or ("page", "tag")) as server:
+    with serving(lambda query: drawn.append(query) or ("page", "tag")) as server:
         for path, status in (
             (f"/compare?{names(1)}", 200), (f"/compare?{names(MOST_NAMES)}", 200), (f"/compare?{names(13)}", 404),
             (f"/compare?{names(12)}&name=r3", 200), (f"/run?{names(1)}", 200), (f"/run?{names(2)}", 404),
@@ -46,7 +46,7 @@ def test_twelve_runs_are_compared_and_no_more() -> None:
 
 
 def test_a_page_is_sent_with_its_tag_and_what_it_may_do() -> None:
-    with serving(lambda asked: ("é \ud800", "abc")) as server:
+    with serving(lambda query: ("é \ud800", "abc")) as server:
         status, body, headers = get(server, "/")
         assert (status, body) == (200, "é ?".encode())
         assert (headers["ETag"], headers["Content-Type"]) == ('"abc"', "text/html; charset=utf-8")
@@ -63,9 +63,9 @@ def test_a_page_is_sent_with_its_tag_and_what_it_may_do() -> None:
 @pytest.mark.parametrize(
     ("path", "page", "status", "words"),
     [
-        ("/none", lambda asked: ("x", "y"), 404, "no such page: see /"),
-        ("/run?name=x", lambda asked: None, 404, "no such run below the board's folder: see /"),
-        ("/", lambda asked: 1 / 0, 500, "this page cannot be drawn now: ZeroDivisionError"),
+        ("/none", lambda query: ("x", "y"), 404, "no such page: see /"),
+        ("/run?name=x", lambda query: None, 404, "no such run below the board's folder: see /"),
+        ("/", lambda query: 1 / 0, 500, "this page cannot be drawn now: ZeroDivisionError"),
     ],
 )  # fmt: skip
 def test_what_is_refused_in_whole_words(path: str, page: Page, status: int, words: str) -> None:
@@ -75,12 +75,12 @@ def test_what_is_refused_in_whole_words(path: str, page: Page, status: int, word
 
 def test_other_machines_are_answered_where_the_board_is_opened_to_them() -> None:
     for how, status in (({}, 403), ({"remote": False}, 403), ({"remote": True, "host": "127.0.0.1"}, 200)):
-        with serving(lambda asked: ("page", "tag"), **how) as server:
+        with serving(lambda query: ("page", "tag"), **how) as server:
             assert get(server, "/", Host="board.example")[0] == status
             assert server.address == f"http://127.0.0.1:{server.port}/"
 
 
 def test_two_boards_are_apart() -> None:
-    with serving(lambda asked: ("one", "a")) as first, serving(lambda asked: ("two", "b"), remote=True) as second:
+    with serving(lambda query: ("one", "a")) as first, serving(lambda query: ("two", "b"), remote=True) as second:
         assert (get(first, "/")[1], get(second, "/")[1]) == (b"one", b"two")
         assert (get(first, "/", Host="x")[0], get(second, "/", Host="x")[0]) == (403, 200)

@@ -66,8 +66,8 @@ def test_colors_are_of_the_page_by_name() -> None:
 )  # fmt: skip
 def test_labels_of_the_y_axis(low: float, high: float, percent: bool, labels: list[str]) -> None:
     drawing = svg([], Frame("t", 1, low, high, percent=percent))
-    found = re.findall(r"text-anchor: end[^>]*>([^<]*)<", drawing)
-    assert list(dict.fromkeys(found)) == labels
+    result = re.findall(r"text-anchor: end[^>]*>([^<]*)<", drawing)
+    assert list(dict.fromkeys(result)) == labels
 
 
 def test_sizes_are_those_of_the_box() -> None:

@@ -17,8 +17,8 @@ def row(context: list[Any], *credits: Any, **more: Any) -> dict[str, Any]:
 
 
 def drawn(context: list[Any], *credits: Any, most: int = 9, **more: Any) -> Completion:
-    (found,) = rows_of([row(context, *credits, **more)], 1.0, most)
-    return found.completions[0]
+    (result,) = rows_of([row(context, *credits, **more)], 1.0, most)
+    return result.completions[0]
 
 
 def looks(completion: Completion) -> list[tuple[str, float, str]]:
@@ -39,30 +39,30 @@ def looks(completion: Completion) -> list[tuple[str, float, str]]:
     ],
 )  # fmt: skip
 def test_context_is_before_the_token_of_its_place(context: list[Any], shown: list[str]) -> None:
-    found = drawn(context, 1.0, -1.0, 0.0)
-    assert [token.text for token in found.tokens] == shown
+    result = drawn(context, 1.0, -1.0, 0.0)
+    assert [token.text for token in result.tokens] == shown
     known = {"t0": (1.0, "p5"), "t1": (-1.0, "m5"), "t2": (0.0, "")}
-    for text, credit, look in looks(found):
+    for text, credit, look in looks(result):
         assert (credit, look) == known.get(text, (0.0, "context"))
 
 
 def test_context_counts_as_no_token() -> None:
     """Neither among those that are shown, nor among those that are not, nor in the sum of credits."""
     context = [{"before": i, "text": f"c{i}"} for i in range(4)]
-    found = drawn(context, 1.0, 0.5, 0.25, 0.125, most=2)
-    assert [token.text for token in found.tokens] == ["c0", "t0", "c1", "t1"]
-    assert (found.hidden, found.reward) == (2, 1.875)
+    result = drawn(context, 1.0, 0.5, 0.25, 0.125, most=2)
+    assert [token.text for token in result.tokens] == ["c0", "t0", "c1", "t1"]
+    assert (result.hidden, result.reward) == (2, 1.875)
     assert drawn(context, 1.0, 0.5, most=1, length=7).hidden == 6
 
 
 def test_places_are_those_of_tokens_with_a_credit() -> None:
-    found = drawn([{"before": 1, "text": "c"}], 1.0, None, -1.0)
-    assert looks(found) == [("t0", 1.0, "p5"), ("c", 0.0, "context"), ("t2", -1.0, "m5")]
+    result = drawn([{"before": 1, "text": "c"}], 1.0, None, -1.0)
+    assert looks(result) == [("t0", 1.0, "p5"), ("c", 0.0, "context"), ("t2", -1.0, "m5")]
 
 
 def test_a_long_stretch_is_cut_as_other_texts_are() -> None:
-    found = drawn([{"before": 0, "text": "c" * 1201}], 1.0)
-    assert found.tokens[0] == Token("c" * 1200 + " … (1 more characters)", 0.0, "context")
+    result = drawn([{"before": 0, "text": "c" * 1201}], 1.0)
+    assert result.tokens[0] == Token("c" * 1200 + " … (1 more characters)", 0.0, "context")
 
 
 def test_context_on_the_page_has_no_number() -> None:

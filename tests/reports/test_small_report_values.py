@@ -51,8 +51,8 @@ def test_a_line_may_be_as_long_as_is_allowed(size: int, bad: int, monkeypatch: p
     text = '{"a": "' + "x" * (size - 9) + '"}'
     assert len(text) == size
     lines = Lines()
-    found = [*lines.read(io.BytesIO(text.encode())), *lines.end()]
-    assert (lines.bad, len(found)) == (bad, 1 - bad)
+    outcome = [*lines.read(io.BytesIO(text.encode())), *lines.end()]
+    assert (lines.bad, len(outcome)) == (bad, 1 - bad)
 
 
 def test_without_counts_an_accuracy_is_taken_to_be_of_two_hundred_rows() -> None:
@@ -117,8 +117,8 @@ def test_texts_of_a_card_have_a_limit(limit: dict[str, int], shown: int) -> None
 
 
 def test_a_clock_has_seven_digits_and_at_most_120_stretches() -> None:
-    found = clock(run_data(timings={"seconds": [1.23456789, 1000.0]}))
-    assert found["seconds"] == [0, 1.234568, 1001.235]
+    outcome = clock(run_data(timings={"seconds": [1.23456789, 1000.0]}))
+    assert outcome["seconds"] == [0, 1.234568, 1001.235]
     long = clock(run_data(timings={"seconds": [1.0] * 1000}))
     assert long["steps"] == [*range(0, 1000, 9), 1000]  # 1,001 places by ninths are 112, and the last
     assert long["seconds"] == long["steps"]

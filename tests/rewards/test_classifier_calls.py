@@ -42,9 +42,9 @@ class Model:
         self.logits, self.calls = logits, list[Any]()
         self.config = SimpleNamespace(max_position_embeddings=8, problem_type=problem)
 
-    def __call__(self, **given: Any) -> Any:
-        self.calls.append(given)
-        return SimpleNamespace(logits=torch.tensor(self.logits[: given["rows"]], requires_grad=True))
+    def __call__(self, **args: Any) -> Any:
+        self.calls.append(args)
+        return SimpleNamespace(logits=torch.tensor(self.logits[: args["rows"]], requires_grad=True))
 
 
 def made(model: Model, label: int = 0, reads: Any = "completion") -> tuple[Classifier, Tokens]:
@@ -56,8 +56,8 @@ def made(model: Model, label: int = 0, reads: Any = "completion") -> tuple[Class
     ("label", "odds"), [(0, [2 / 8, 1 / 8]), (1, [3 / 7, 4 / 5]), (2, [5 / 5, 4 / 5])], ids=["first", "middle", "last"]
 )
 def test_the_log_odds_are_those_of_a_label_against_all_others(label: int, odds: list[float]) -> None:
-    found, _ = made(Model(LOGITS), label)
-    scores = found._scores([("p", "a"), ("p", "b")])
+    result, _ = made(Model(LOGITS), label)
+    scores = result._scores([("p", "a"), ("p", "b")])
     assert scores.tolist() == pytest.approx([math.log(each) for each in odds], abs=1e-6)
     assert (scores.dtype, scores.requires_grad) == (torch.float64, False)
 
@@ -66,8 +66,8 @@ def test_the_log_odds_are_those_of_a_label_against_all_others(label: int, odds: 
 def test_the_logit_of_one_label_or_of_independent_ones_is_its_log_odds(
     logits: list[list[float]], problem: str | None
 ) -> None:
-    found, _ = made(Model(logits, problem), len(logits[0]) - 1)
-    assert found.scores([("p", "a")]) == [pytest.approx(0.7)]
+    result, _ = made(Model(logits, problem), len(logits[0]) - 1)
+    assert result.scores([("p", "a")]) == [pytest.approx(0.7)]
     other, _ = made(Model([[0.1, 0.7]], "single_label_classification"), 1)
     assert other.scores([("p", "a")]) == [pytest.approx(0.6)]
 
@@ -76,8 +76,8 @@ def test_the_logit_of_one_label_or_of_independent_ones_is_its_log_odds(
 def test_texts_are_cut_at_the_models_limit_and_padded_where_there_are_several(count: int, padded: bool) -> None:
     """The tokenizer knows no limit of its own, so it is that of the model's positions."""
     model = Model(LOGITS)
-    found, tokens = made(model)
-    found.scores([("p", "a"), ("p", "b")][:count])
+    result, tokens = made(model)
+    result.scores([("p", "a"), ("p", "b")][:count])
     ((texts, how),) = tokens.calls
     assert texts == (["a", "b"][:count],)
     assert how == {"truncation": True, "max_length": 8, "padding": padded, "return_tensors": "pt"}
@@ -85,8 +85,8 @@ def test_texts_are_cut_at_the_models_limit_and_padded_where_there_are_several(co
 
 
 def test_no_texts_have_no_scores() -> None:
-    found, tokens = made(Model(LOGITS))
-    assert (found.scores([]), tokens.calls) == ([], [])
+    result, tokens = made(Model(LOGITS))
+    assert (result.scores([]), tokens.calls) == ([], [])
 
 
 def test_an_ensemble_is_of_each_group_and_in_the_order_of_its_completions() -> None:

@@ -57,12 +57,12 @@ class Child:
     """A process whose replies are these lines."""
 
     def __init__(self, *replies: Any) -> None:
-        self.stdin, self.asked, self.killed = self, list[Any](), 0
+        self.stdin, self.requests, self.killed = self, list[Any](), 0
         self.stdout: Any = io.BytesIO(b"".join(json.dumps(reply).encode() + b"\n" for reply in replies))
 
     def write(self, line: bytes) -> None:
         assert line.endswith(b"\n")
-        self.asked.append(json.loads(line))
+        self.requests.append(json.loads(line))
 
     def flush(self) -> None: ...
 
@@ -100,7 +100,7 @@ def test_a_process_is_started_once_with_its_pipes_and_waited_for(
     assert command == [sys.executable, "-m", "twofold.rewards.mathematics"]
     assert how == {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     assert waits == [([], [], seconds) for seconds in (60.0, 1.5, 1.5, 1.5)]
-    assert child.asked == [["#### 5", "it is 5", "whole"], ["x+2", "x+1"], ["1+x", "x+1"]]
+    assert child.requests == [["#### 5", "it is 5", "whole"], ["x+2", "x+1"], ["1+x", "x+1"]]
     assert child.killed == 1
 
 
@@ -145,7 +145,7 @@ def test_a_process_that_is_not_ready_is_ended(
 
 
 @pytest.mark.parametrize(
-    ("gold", "given", "equal"),
+    ("gold", "other", "equal"),
     [
         (("5", "words"), ("5", "number"), False), (("5", "number"), ("5", "words"), False),
         (("a", "words"), ("a", "words"), True), (("x", "formula"), ("x", "formula"), True),
@@ -157,5 +157,5 @@ def test_a_process_that_is_not_ready_is_ended(
         (("5", "number"), ("5%", "percent"), True), (("5.0", "number"), ("5", "number"), True),
     ],
 )  # fmt: skip
-def test_what_needs_no_algebra(gold: tuple[str, str], given: tuple[str, str], equal: bool | None) -> None:
-    assert mathematics._equal(Formula(*gold), Formula(*given)) is equal
+def test_what_needs_no_algebra(gold: tuple[str, str], other: tuple[str, str], equal: bool | None) -> None:
+    assert mathematics._equal(Formula(*gold), Formula(*other)) is equal

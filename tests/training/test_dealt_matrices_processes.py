@@ -104,10 +104,10 @@ def test_weights_gradients_and_tensors_of_state_are_put_together(monkeypatch: py
 
 def test_parts_have_the_shape_of_their_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only state of the parameter's shape is split like it; the sheet tells of one of each kind."""
-    asked: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    request: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def part_of(value: Tensor, like: Tensor) -> Tensor:
-        asked.append((tuple(value.shape), tuple(like.shape)))
+        request.append((tuple(value.shape), tuple(like.shape)))
         return value
 
     monkeypatch.setattr(dealt_matrices, "part_of", part_of)
@@ -119,7 +119,7 @@ def test_parts_have_the_shape_of_their_parameter(monkeypatch: pytest.MonkeyPatch
         parameter.grad = torch.ones_like(parameter) if name == "middle" else None
     among.rank = 1
     made.step()  # of a turn of one, process 0 is the owner, and this is process 1
-    assert asked == [((1, 3), (1, 3)), ((1, 3), (1, 3))]
+    assert request == [((1, 3), (1, 3)), ((1, 3), (1, 3))]
     assert made.state[own["middle"]].keys() == {"whole", "row"}
 
 

@@ -37,9 +37,9 @@ def stepper(*members: Trainable, packing: Packing | None = None) -> Step:
 
 
 def routed(policy: Policy, groups: list[Group]) -> Routing:
-    found = policy.routing(groups, Packing())
-    assert found is not None
-    return found
+    result = policy.routing(groups, Packing())
+    assert result is not None
+    return result
 
 
 def fixed(groups: list[Group]) -> list[Group]:
@@ -71,20 +71,20 @@ def test_its_value_is_that_of_all_tokens_of_the_step(objective: Objective, packi
 
 def test_measuring_asks_for_no_routing() -> None:
     policy = mixture(0.7)
-    asked: list[bool] = []
+    request: list[bool] = []
     forward = policy.forward
 
-    def noted(*given: Any, routing: bool = False) -> Any:
-        asked.append(routing)
-        return forward(*given, routing=routing)
+    def noted(*args: Any, routing: bool = False) -> Any:
+        request.append(routing)
+        return forward(*args, routing=routing)
 
     policy.forward = noted  # type: ignore[method-assign]  # to count its calls
     step = stepper(still(POLICY, policy))
     part = Part(GROUPS, SFT())
     assert set(step.measure([part])) == {"loss", "loss/sft", "demonstration_logp", "demonstration_length"}
-    assert asked == [False]
+    assert request == [False]
     step(Round(0, [part]))
-    assert asked == [False, True, True]  # a forward pass for the counts, another one for the gradient
+    assert request == [False, True, True]  # a forward pass for the counts, another one for the gradient
 
 
 class Nothing(Objective):

@@ -40,24 +40,24 @@ class Weighted(Objective):
     """Two terms, of weights 3 and ¼; the second counts tokens."""
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        said = logps(outputs)
-        terms = {"a": Term(-batch.sum(said), "branch", 3.0), "b": Term(said.square(), "token", 0.25)}
-        return Loss(terms, {"plain": Term(said.detach(), "token")})
+        numbers = logps(outputs)
+        terms = {"a": Term(-batch.sum(numbers), "branch", 3.0), "b": Term(numbers.square(), "token", 0.25)}
+        return Loss(terms, {"plain": Term(numbers.detach(), "token")})
 
 
 def test_the_weights_of_a_part_and_of_its_terms_multiply() -> None:
     """In the loss and in the gradient; a term's own figure is its mean."""
     groups = tiny.groups((3, 4), (2, 5))
     one, both = (Step([still()], providers={}, packing=Packing(), clip=None) for _ in range(2))
-    said = torch.cat([row for g in one.policy.model.per_branch(groups, None) for row in g])  # type: ignore[attr-defined]  # a policy
+    numbers = torch.cat([row for g in one.policy.model.per_branch(groups, None) for row in g])  # type: ignore[attr-defined]  # a policy
     metrics = both(Round(0, [Part(groups, Weighted(), 0.5)]))
-    a, b = -said.sum().item() / 2, said.square().mean().item()
+    a, b = -numbers.sum().item() / 2, numbers.square().mean().item()
     assert metrics["loss/a"] == pytest.approx(a, rel=1e-9)
     assert metrics["loss/b"] == pytest.approx(b, rel=1e-9)
     assert metrics["loss"] == pytest.approx(0.5 * (3 * a + 0.25 * b), rel=1e-9)
     outputs, batch = one.policy.model(groups)
-    said = logps(outputs)
-    (0.5 * (3 * -batch.sum(said).mean() + 0.25 * said.square().mean())).backward()
+    numbers = logps(outputs)
+    (0.5 * (3 * -batch.sum(numbers).mean() + 0.25 * numbers.square().mean())).backward()
     for name, parameter in both.policy.parameters.items():
         expected = one.policy.parameters[name].grad
         assert expected is not None
@@ -79,9 +79,9 @@ def test_an_objective_that_sorts_a_step_calls_the_model_twice_for_each_of_severa
     calls: list[int] = []
     forward = each.model.forward
 
-    def counted(*given: Any, **named: Any) -> Any:
-        calls.append(len(given[0]))
-        return forward(*given, **named)
+    def counted(*args: Any, **named: Any) -> Any:
+        calls.append(len(args[0]))
+        return forward(*args, **named)
 
     each.model.forward = counted  # type: ignore[method-assign]  # to count its calls
     part = Part(groups, AOT())

@@ -59,7 +59,7 @@ def stepper(
     forward = policy.forward
     monkeypatch.setattr(each, "sum_gradients", lambda *, moved: sums.append(moved))
     monkeypatch.setattr(each, "non_finite", str)
-    monkeypatch.setattr(policy, "forward", lambda *given, **how: calls.append(len(given[0])) or forward(*given, **how))
+    monkeypatch.setattr(policy, "forward", lambda *args, **how: calls.append(len(args[0])) or forward(*args, **how))
     if turns is not None:
         monkeypatch.setattr(policy, "turns", lambda packs: turns)
     return Step([each], providers={}, packing=packing or Packing(), clip=None), sums, calls

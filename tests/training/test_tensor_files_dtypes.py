@@ -21,9 +21,9 @@ def test_a_whole_of_blocks_has_their_number_format(tmp_path: Path, dtype: torch.
     for rank, (begin, end) in enumerate(pairwise((0, 1, 3))):
         part = Part(whole[begin:end], [begin, 0], [3, 2])
         write(tmp_path, "model", {"w": part}, World(rank=rank, size=2))
-    found = read(files_of(tmp_path, "model"), lambda _: None)["w"]
-    assert found.dtype == dtype
-    assert torch.equal(found, whole)
+    result = read(files_of(tmp_path, "model"), lambda _: None)["w"]
+    assert result.dtype == dtype
+    assert torch.equal(result, whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int64], ids=str)

@@ -45,11 +45,11 @@ class Among:
     """One of several processes; what any of them wants comes from `wishes`, then is this one's own."""
 
     def __init__(self, size: int = 2, rank: int = 0, wishes: tuple[bool, ...] = ()) -> None:
-        self.size, self.first, self.asked, self.waits = size, rank == 0, list[bool](), 0
+        self.size, self.first, self.requests, self.waits = size, rank == 0, list[bool](), 0
         self._wishes: Iterator[bool] = iter(wishes)
 
     def any(self, flag: bool) -> bool:
-        self.asked.append(flag)
+        self.requests.append(flag)
         return next(self._wishes, flag)
 
     def wait(self) -> None:
@@ -59,8 +59,8 @@ class Among:
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "Saver", Saver)
-    monkeypatch.setattr(trainer, "pace", lambda *given: {"seconds": 1.0})
-    monkeypatch.setattr(trainer, "Diagnostics", lambda state: SimpleNamespace(check=lambda *given: []))
+    monkeypatch.setattr(trainer, "pace", lambda *args: {"seconds": 1.0})
+    monkeypatch.setattr(trainer, "Diagnostics", lambda state: SimpleNamespace(check=lambda *args: []))
 
 
 def loop(folder: Path, steps: int, values: list[float] | None = None, **how: Any) -> Trainer:
@@ -84,8 +84,8 @@ def saved(made: Trainer) -> list[tuple[int, bool, tuple[int, ...]]]:
 def resumed_at(step: int, made: Trainer, monkeypatch: pytest.MonkeyPatch, **state: Any) -> None:
     """A checkpoint of `step`, whose logs are those of `made`."""
     logs = {name: log.mark() for name, log in made.logs.items()}
-    kept = {"trainer": {"step": step, "logs": logs, **state}, "identity": {"a": 1}}
-    checkpoint = SimpleNamespace(skipped={}, state=kept, path=Path("step"))
+    stored = {"trainer": {"step": step, "logs": logs, **state}, "identity": {"a": 1}}
+    checkpoint = SimpleNamespace(skipped={}, state=stored, path=Path("step"))
     monkeypatch.setattr(trainer.checkpoint, "newest", lambda folder, among: checkpoint)
 
 
@@ -146,18 +146,18 @@ def test_warnings_of_what_was_passed_over_come_after_those_of_the_run(
 
 
 @pytest.mark.parametrize(
-    ("size", "wishes", "step", "asked"),
+    ("size", "wishes", "step", "calls"),
     [(2, (False, False, True), 2, [False, False, False]), (2, (), 3, [False] * 6), (1, (), 3, [False] * 3)],
 )
 def test_a_stop_of_another_process_ends_the_step_here(
-    size: int, wishes: tuple[bool, ...], step: int, asked: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, wishes: tuple[bool, ...], step: int, calls: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After each step of several processes all are asked for a stop, and then, as in a single one, for a save."""
     among = Among(size, wishes=wishes)
     monkeypatch.setattr(trainer, "world", lambda: among)
     made = loop(tmp_path, 3)
     ended = made.train(resume=False, stop=lambda: False)
-    assert (ended.step, ended.stopped, among.asked) == (step, bool(wishes), asked)
+    assert (ended.step, ended.stopped, among.requests) == (step, bool(wishes), calls)
 
 
 def test_a_save_that_is_due_elsewhere_is_made_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_only_the_first_process_sets_a_checkpoint_aside_and_all_wait_for_it(
     monkeypatch.setattr(trainer.checkpoint, "newest_state", lambda folder: None)
     made = loop(tmp_path, 3, checkpoint_every=1)
 
-    def fails(given: Any) -> dict[str, float]:
+    def fails(args: Any) -> dict[str, float]:
         if made.state.step == 1:
             raise NonFiniteError("what", where="here", remedy="")
         return {"loss": 1.0}
