@@ -190,3 +190,22 @@ def test_what_samples_had_when_they_were_made_is_stored() -> None:
         ]  # fmt: skip
     assert (OLD, VALUE) == ("old_logp", "old_value")
     assert [packing for _, packing in model.calls] == [PACKING] * 2
+
+
+WIDE = [2.0**24, 1.0]
+"""Their sum in single precision is 2²⁴: the 1 is lost."""
+
+
+def test_sums_over_tokens_are_of_double_precision() -> None:
+    none, one = Policy([[[0.0, 0.0]]]), Policy([[WIDE]])
+    (row,) = with_truth([problem(1)], one, none, PACKING)  # type: ignore[arg-type]  # as policies
+    assert row.branches[0].columns["truth_logratio"] == 2**24 + 1
+    wide, zero = Policy([[WIDE]] * 2), Policy([[[0.0, 0.0]]] * 2)
+    rows = with_kl_baseline([single([1], 2), single([2], 2)], wide, zero, PACKING)  # type: ignore[arg-type]  # as above
+    assert rows[0].branches[0].columns["z0"] == 2**24 + 1
+    keeper = shift([[[2.0**24 - 1, 0.0]]])
+    keeper([rated(Role.DESIRABLE)])
+    assert keeper.means == {"desirable": 2**24 + 1}
+    margin, _ = beta([[[2.0**24 - 1, -2.0], [-2.0]]])
+    margin([pair()])
+    assert margin.mean == 0.25 * 0.5 * (2**24 + 1)
