@@ -110,9 +110,9 @@ def test_the_balance_of_another_model_is_not_in_the_loss() -> None:
     critic, policy = mixture(0.7, seed=1), tiny.policy()
     whole = routed(critic, GROUPS[2:])
     parts = [Part(GROUPS[:2], SFT()), Part(GROUPS[2:], SFT(), trainable="critic", name="value")]
-    alone = stepper(still(POLICY, policy))(Round(0, parts[:1]))
+    single = stepper(still(POLICY, policy))(Round(0, parts[:1]))
     metrics = stepper(still(POLICY, policy), still("critic", critic))(Round(0, parts))
-    assert metrics["loss"] == pytest.approx(alone["loss"], rel=1e-12)
+    assert metrics["loss"] == pytest.approx(single["loss"], rel=1e-12)
     assert metrics["loss/load_balancing"] == pytest.approx(whole.imbalance(whole).item(), rel=1e-9)
     assert metrics["critic/experts/evenness"] == pytest.approx(whole.evenness(), rel=1e-12)
     assert not any(name.startswith("experts/") for name in metrics)
@@ -132,10 +132,10 @@ def test_a_packs_share_of_the_balance_by_hand(name: str) -> None:
     loss = torch.tensor(9.0)
     assert step._balanced(part, loss, outputs, None, averages) is loss
     assert averages.figures() == {}
-    alone = step._balanced(part, None, outputs, whole, averages)
+    single = step._balanced(part, None, outputs, whole, averages)
     both = step._balanced(part, loss, outputs, whole, averages)
-    assert alone is not None
+    assert single is not None
     assert both is not None
-    assert (alone.item(), both.item()) == (pytest.approx(0.125), pytest.approx(9.125))
+    assert (single.item(), both.item()) == (pytest.approx(0.125), pytest.approx(9.125))
     shown = {"loss/load_balancing": 1.25} | ({"loss": 0.25} if name == steps.POLICY else {})
     assert averages.figures() == pytest.approx(shown)
