@@ -132,7 +132,7 @@ class Board:
 
 def _folders(root: Path) -> Iterator[Path]:
     """Folders of runs below `root`, itself included, without following links."""
-    for place, below, files in os.walk(root, onerror=lambda _: None):
+    for place, below, files in os.walk(root):
         path = Path(place)
         deep = len(path.relative_to(root).parts)
         if any(mark in files for mark in MARKS):

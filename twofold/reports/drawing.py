@@ -104,8 +104,7 @@ def svg(lines: Sequence[Line], frame: Frame) -> str:
         for line in lines:
             _draw_line(axes, line)
         buffer = io.StringIO()
-        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=silent)
+        figure.savefig(buffer, format="svg", transparent=True)
     return _inline(buffer.getvalue(), frame.title)
 
 
