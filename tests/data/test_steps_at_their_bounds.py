@@ -215,6 +215,9 @@ def test_a_step_ends_at_the_first_token_that_shows_all_of_it() -> None:
         "f:3, `completions[3]`: ends in the same token as the step before\n  → join the two steps"
     )
 
+    assert step_ends(decode, [0] * 4, ["c", "d e", "f"], AT, join=True) == [2, 4]
+    assert step_ends(decode, [0] * 4, ["ab", "c", "d", "f"], AT, join=True) == [1, 2, 3, 4]
+
 
 def test_labels_are_at_the_token_after_each_step() -> None:
     assert step_labels(6, [1, 3, 5], [1.0, None, 0.25]).tolist() == [-1, 1, -1, -1, -1, 0.25]

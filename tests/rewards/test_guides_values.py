@@ -19,8 +19,8 @@ from twofold.rewards import guides
 from twofold.rewards.guides import RewardGuide, StepGuide, ValueGuide
 from twofold.rewards.steps import StepScorer
 
-STOP, OTHER, A, B, NEW = 0, 1, 2, 3, 4
-TEXTS = ["", "", "a", "b", "\n"]
+STOP, OTHER, A, B, NEW, BOTH = 0, 1, 2, 3, 4, 5
+TEXTS = ["", "", "a", "b", "\n", "a\nb"]
 PROMPT = torch.tensor([7, 8])
 
 
@@ -35,8 +35,8 @@ class Encoder:
     def solution(self, tokens: Tensor) -> str:
         return self.decode([i for i in tokens.tolist() if i not in self.stop_tokens])
 
-    def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source) -> list[int]:
-        return parts.step_ends(self.decode, tokens.tolist(), steps, source)
+    def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source, *, join: bool) -> list[int]:
+        return parts.step_ends(self.decode, tokens.tolist(), steps, source, join=join)
 
 
 class Model:
@@ -182,3 +182,10 @@ def test_scorers_of_another_vocabulary_are_named(monkeypatch: pytest.MonkeyPatch
     assert str(error.value) == (
         "folder: has another vocabulary than the policy, whose tokens it scores\n  → train one from its base"
     )
+
+
+def test_two_steps_of_one_sampled_token_have_one_probability() -> None:
+    """The token `a↵b` ends both: the sum over one step is that of its place, and a row of labels would be refused."""
+    guide, _ = stepwise("product", [9.0, math.log(3), 9.0])
+    (value,) = guide(PROMPT, torch.tensor([[BOTH, NEW]])).tolist()
+    assert value == pytest.approx(math.log(0.75))

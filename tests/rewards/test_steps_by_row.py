@@ -27,7 +27,9 @@ def scorer(monkeypatch: pytest.MonkeyPatch, values: list[list[list[float]]], how
     model: Any = SimpleNamespace(values=lambda part: [[torch.tensor(row) for row in rows] for rows in values])
     encoder: Any = SimpleNamespace(
         solution=lambda tokens: f"{tokens[0].item()};x",
-        step_ends=lambda tokens, steps, source: [1, 2] if steps == (f"{tokens[0].item()}", "x") else [len(steps[0])],
+        step_ends=lambda tokens, steps, source, join=False: (
+            [1, 2] if join and steps == (f"{tokens[0].item()}", "x") else [len(steps[0])]
+        ),
     )
     return StepScorer(model, encoder, ";", how)
 

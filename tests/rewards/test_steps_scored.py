@@ -98,7 +98,7 @@ def test_probabilities_are_of_the_token_behind_each_step(scorer: StepScorer) -> 
     values = torch.linspace(-1, 1, len(tokens))
     ends = scorer.encoder.step_ends(tokens, ["a", "b"], AT)
     assert ends == sorted(ends)
-    assert scorer.probabilities(tokens, values, ["a", "b"], AT) == values.double().sigmoid()[ends].tolist()
+    assert scorer.of_text(tokens, values, ["a", "b"]) == values.double().sigmoid()[ends].tolist()
 
 
 @pytest.mark.parametrize(("separator", "scores"), [(None, True), (" ; ", False)])

@@ -22,11 +22,16 @@ def split_steps(text: str, separator: str) -> tuple[str, ...]:
 
 
 def step_ends(
-    text: Callable[[Sequence[int]], str], ids: Sequence[int], steps: Sequence[str], source: Source
+    text: Callable[[Sequence[int]], str],
+    ids: Sequence[int],
+    steps: Sequence[str],
+    source: Source,
+    *,
+    join: bool = False,
 ) -> list[int]:
     """For each step of a completion, the number of its tokens `ids` up to the end of the step's own text: the place of
     the token after it. `text` decodes tokens. Raises IssueError, naming the row, for a step that is not in the text or
-    ends in the same token as the one before."""
+    ends in the same token as the one before. With `join`, such a step and the one before have one place."""
     whole = text(ids)
     ends, at = [0], 0
     for number, step in enumerate(steps, 1):
@@ -39,6 +44,8 @@ def step_ends(
         shown = whole[:at]
         end = bisect_left(range(len(ids)), True, lo=ends[-1], key=lambda n: text(ids[:n]).startswith(shown))
         if end == ends[-1]:
+            if join:
+                continue
             raise _fault(source, number, "ends in the same token as the step before", "join the two steps")
         ends.append(end)
     return ends[1:]

@@ -184,9 +184,9 @@ class Encoder:
         guess = next((guess for guess in (put.guess, *(c.guess for c in endings)) if guess), "")
         return self._cut(group, partial(EncodedRow, **counts, form=put.form, guess=guess))
 
-    def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source) -> list[int]:
+    def step_ends(self, tokens: Tensor, steps: Sequence[str], source: Source, *, join: bool = False) -> list[int]:
         """For each step of a completion [n] the place of the token after it (`data/steps.py`)."""
-        return step_ends(self.decode, tokens.tolist(), steps, source)
+        return step_ends(self.decode, tokens.tolist(), steps, source, join=join)
 
     def solution(self, tokens: Tensor) -> str:
         """A completion as text without its stop tokens. Other special ones stay: a reward model may pad with a word."""

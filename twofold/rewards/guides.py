@@ -16,7 +16,6 @@ from torch import Tensor
 
 from twofold.batch import Branch, Group, Role
 from twofold.data.steps import split_steps
-from twofold.data.tokenize import NOWHERE
 from twofold.errors import ModelError
 from twofold.models.heads import RewardModel, ValueModel, load_value_model
 from twofold.models.load import ModelSettings, weights_digest
@@ -118,7 +117,7 @@ class StepGuide:
         steps = split_steps(text if ended else text.rpartition(separator)[0], separator)
         if not steps:
             return -math.inf if ended else 0.0
-        total = self.scorer.total(self.scorer.probabilities(tokens, value_N, steps, NOWHERE))
+        total = self.scorer.total(self.scorer.of_text(tokens, value_N, steps))
         return math.log(total) if total else -math.inf
 
 

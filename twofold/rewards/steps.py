@@ -10,14 +10,14 @@ from statistics import fmean
 from torch import Tensor
 
 from twofold.data.steps import separator_of, split_steps
-from twofold.data.tokenize import Encoder
+from twofold.data.tokenize import NOWHERE, Encoder
 from twofold.data.turns import Turns
 from twofold.errors import ModelError
 from twofold.models.heads import ValueModel, load_value_model
 from twofold.models.load import ModelSettings
 from twofold.models.locate import model_path
 from twofold.progress import Progress
-from twofold.records import Record, Source, Steps
+from twofold.records import Record, Steps
 from twofold.rewards.rows import AT_ONCE, encoder_of, groups_of
 
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -77,11 +77,15 @@ class StepScorer:
         return found
 
     def _steps(self, record: Record, tokens: Tensor, value_N: Tensor) -> list[float]:
-        steps = (
-            record.steps if isinstance(record, Steps) else split_steps(self.encoder.solution(tokens), self.separator)
-        )
-        return self.probabilities(tokens, value_N, steps, record.source)
+        if not isinstance(record, Steps):
+            return self.of_text(tokens, value_N, split_steps(self.encoder.solution(tokens), self.separator))
+        return _at(value_N, self.encoder.step_ends(tokens, record.steps, record.source))
 
-    def probabilities(self, tokens: Tensor, value_N: Tensor, steps: Sequence[str], source: Source) -> list[float]:
-        """The probability of each of `steps`, by the values that the model reads before each of the `tokens` [n]."""
-        return value_N.double().sigmoid()[self.encoder.step_ends(tokens, steps, source)].tolist()
+    def of_text(self, tokens: Tensor, value_N: Tensor, steps: Sequence[str]) -> list[float]:
+        """The probability of each of `steps`, by the values that the model reads before each of the `tokens` [n]. Steps
+        that end in one token have one."""
+        return _at(value_N, self.encoder.step_ends(tokens, steps, NOWHERE, join=True))
+
+
+def _at(value_N: Tensor, ends: Sequence[int]) -> list[float]:
+    return value_N.double().sigmoid()[ends].tolist()
