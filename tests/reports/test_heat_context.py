@@ -36,6 +36,7 @@ def looks(completion: Completion) -> list[tuple[str, float, str]]:
         ([{"before": 1, "text": ""}, {"before": 1}, 7, "x"], ["t0", "t1", "t2"]),
         ([{"before": 1, "text": 5}], ["t0", "5", "t1", "t2"]),
         ([{"before": 1, "text": "a\u202eb"}], ["t0", "a⟨U+202E⟩b", "t1", "t2"]),
+        ([{"before": 1, "text": "a\x1b\x9bb"}], ["t0", "a␛⟨U+009B⟩b", "t1", "t2"]),
     ],
 )  # fmt: skip
 def test_context_is_before_the_token_of_its_place(context: list[Any], shown: list[str]) -> None:

@@ -26,6 +26,15 @@ def row(*completions: dict[str, Any], **parts: Any) -> dict[str, Any]:
     return {"name": "n", "prompt": "p", "completions": list(completions), **parts}
 
 
+def test_control_characters_of_prompts_and_tokens_are_seen() -> None:
+    """A picture each, also where a token is nothing else; line ends have a sign in tokens and stay in prompts."""
+    texts = ["a\x1b", "\x07", "b\n", ""]
+    told = {"tokens": [{"text": text, "credit": 1.0} for text in texts]}
+    (found,) = rows_of([{**row(told), "prompt": "q\x1b[31m\n"}], 1.0, 9)
+    assert found.prompt == "q␛[31m\n"
+    assert [token.text for token in found.completions[0].tokens] == ["a␛", "␇", "b↵\n", "·"]
+
+
 def test_tokens_without_a_credit_are_left_out_and_the_rest_is_counted() -> None:
     told = completion(1.0, "x", -0.5, None, math.nan, 0.25, label="chosen", reward=2, length=9)
     (found,) = rows_of([row(told)], 1.0, 2)

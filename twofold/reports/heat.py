@@ -88,7 +88,7 @@ def rows_of(rows: Sequence[Any], scale: float, most: int) -> tuple[Row, ...]:
     """The rows with a color for each token, at most `most` tokens per completion. Rows without completions are left
     out."""
     found = (
-        Row(clip(str(row.get("name", "")), 160), visible(clip(str(row.get("prompt", "")))), _facts(row), tuple(said))
+        Row(clip(str(row.get("name", "")), 160), clip(visible(str(row.get("prompt", "")))), _facts(row), tuple(said))
         for row in dicts(rows)
         if (said := [_completion(c, scale, most) for c in _completions(row) if _tokens(c)])
     )
@@ -111,7 +111,7 @@ def level(credit: float, scale: float) -> int:
 
 def shown(text: str) -> str:
     """A token's text with all of it visible: a newline is a sign, a part of a character is a dot."""
-    return visible(text).replace("\n", "↵\n") if text else "·"
+    return clip(visible(text), 80).replace("\n", "↵\n") if text else "·"
 
 
 def _completions(row: Any) -> list[Mapping[str, Any]]:
@@ -129,8 +129,8 @@ def _completion(told: Mapping[str, Any], scale: float, most: int) -> Completion:
     context = list(dicts(told.get("context")))
     for place, (text, credit) in enumerate(tokens[:most]):
         between = "".join(str(each.get("text", "")) for each in context if each.get("before") == place)
-        drawn += [Token(visible(clip(between)), 0.0, CONTEXT)] if between else []
-        drawn.append(Token(shown(clip(text, 80)), credit, _look(level(credit, scale))))
+        drawn += [Token(clip(visible(between)), 0.0, CONTEXT)] if between else []
+        drawn.append(Token(shown(text), credit, _look(level(credit, scale))))
     reward, length = told.get("reward"), told.get("length")
     total = float(reward) if isinstance(reward, int | float) else math.fsum(credit for _, credit in tokens)
     hidden = (length if isinstance(length, int) else len(tokens)) - len(tokens[:most])
