@@ -11,8 +11,9 @@ import torch
 
 from support import tiny
 from twofold.algorithms import online
+from twofold.algorithms.draft_serialization import dump_drafts
 from twofold.algorithms.online import Online, OnlineAlgorithm
-from twofold.batch import Role
+from twofold.batch import Branch, Group, Role
 from twofold.objectives.xpo import OF_REFERENCE
 from twofold.sampling.base import Sample
 
@@ -95,3 +96,14 @@ def test_sizes_that_do_not_fit() -> None:
     with pytest.raises(ValueError) as error:
         Online(prompts=6).size(4, 10)
     assert str(error.value) == "algorithm.prompts must be a multiple of training.batch_size (4)"
+
+
+def test_all_pairs_of_a_task_come_back_from_the_state() -> None:
+    """Two prompts with two pairs and one: chosen and rejected in turns."""
+    branches = [Branch(torch.tensor([n]), Role.DRAFT) for n in range(6)]
+    tasks = [Group(name, torch.tensor([9]), ()) for name in ("a", "b")]
+    found = online._recalled(tasks, dump_drafts([tuple(branches[:4]), tuple(branches[4:])]))
+    sides = [[[(b.tokens.item(), b.role) for b in pair.branches] for pair in row] for row in found]
+    better, worse = Role.CHOSEN, Role.REJECTED
+    assert sides == [[[(0, better), (1, worse)], [(2, better), (3, worse)]], [[(4, better), (5, worse)]]]
+    assert [[pair.name for pair in row] for row in found] == [["a", "a"], ["b"]]

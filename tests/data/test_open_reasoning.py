@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twofold.data.hidden_keys import opened_tag, with_open_reasoning
+from twofold.data.reasoning import Spoken, spoken
 from twofold.records import Message
 
 OPEN = (
@@ -34,3 +35,10 @@ def test_without_a_tag_or_with_a_key_it_stays(tokenizer: Callable[..., Any]) -> 
     assert opened_tag(tokenizer()) is None
     assert with_open_reasoning(tokenizer(), chat) == chat
     assert with_open_reasoning(tokenizer(OPEN.replace("{{ m.content", "{{ m.reasoning }}{{ m.content")), chat) == chat
+
+
+def test_words_before_an_opened_tag_are_not_said_again(tokenizer: Callable[..., Any]) -> None:
+    """The generation prompt ends in them, so an answer that begins with them goes on after them."""
+    model = tokenizer(OPEN.replace("<think>", "now <think>"))
+    for text in ("now <think>\nso\n</think>\n\nJa", "now <think>so\n</think>\n\nJa"):
+        assert spoken(model, (ASKED, Message("assistant", text))) == Spoken("so\n</think>\n\nJa\n")

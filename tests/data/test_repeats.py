@@ -15,7 +15,7 @@ import pytest
 from twofold.data import digests
 from twofold.data.digests import Sorted, digest128
 from twofold.data.formats import Stream
-from twofold.data.repeats import Repeats
+from twofold.data.repeats import Repeats, _overlaps
 from twofold.data.validate import check
 from twofold.records import Labelled, Message, Pair, Ranking, Record, Source
 
@@ -158,3 +158,11 @@ def test_a_line_with_a_second_value_or_mark_is_bad_json(tmp_path: Path) -> None:
         (5, "BOM", "starts with a byte order mark"),
         (5, "bad JSON", "bad JSON at column 1: Unexpected UTF-8 BOM (decode using utf-8-sig)"),
     ]
+
+
+def test_a_prompt_in_two_arrays_is_compared_with_the_first_row_of_the_other_source() -> None:
+    """Columns: two halves of a digest, the source (0: the other one) and the row."""
+    arrays = [np.array(entries, np.uint64) for entries in ([[5, 5, 0, 7], [5, 5, 0, 9]], [[5, 5, 1, 3]])]
+    assert list(_overlaps(arrays)) == [(7, 3)]
+    assert list(_overlaps([np.concatenate(arrays)])) == [(7, 3)]
+    assert list(_overlaps([arrays[1], arrays[1]])) == []

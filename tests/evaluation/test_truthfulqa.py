@@ -12,8 +12,9 @@ import pytest
 
 from support.formula_model import formula_model
 from twofold.errors import DataError, RecipeError
-from twofold.evaluation.truthfulqa import mc1, mc2, truthfulqa
+from twofold.evaluation.truthfulqa import PROMPT_FILE, TruthfulQaSettings, _prompts, mc1, mc2, truthfulqa
 from twofold.models.policy import Policy
+from twofold.records import Source, Task
 from twofold.statistics import bootstrap_ratio, mcnemar, wilson
 
 RECORD = json.loads((Path(__file__).parents[1] / "parity" / "lm_eval_truthfulqa.json").read_text(encoding="utf-8"))
@@ -81,6 +82,17 @@ def test_the_prompt_is_read_from_an_installed_lm_eval(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("twofold.evaluation.truthfulqa.find_spec", lambda _: _Spec(str(package / "__init__.py")))
     refuse_difference(truthfulqa([model], written(tmp_path / "rows.jsonl", RECORD["rows"])), RECORD["own"])
+
+
+def test_line_ends_at_the_end_of_the_template_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "lm_eval"
+    (package / PROMPT_FILE.parent).mkdir(parents=True)
+    (package / PROMPT_FILE).write_text('doc_to_text: "Q: {{question}}\\nA:\\n"', encoding="utf-8")
+    monkeypatch.setattr("twofold.evaluation.truthfulqa.find_spec", lambda _: _Spec(str(package / "__init__.py")))
+    assert _prompts([Task(q, "{}", Source("f", 1)) for q in ("a?", "b?")], TruthfulQaSettings()) == [
+        "Q: a?\nA:\n",
+        "Q: b?\nA:\n",
+    ]
 
 
 class _Spec:

@@ -123,7 +123,8 @@ def spoken(tokenizer: Any, chat: Chat) -> Spoken | None:
     text, between = answer.content, header[shared:]
     if answer.more and shared == len(before):  # reasoning that the template has a key for
         return Spoken(between + text + end)
-    opened = opened if min(len(header), len(before)) == shared or tag is None else f"<{tag[1]}>"
+    if tag is not None and min(len(header), len(before)) > shared:
+        opened = f"<{tag[1]}>"
     if text.lstrip().startswith(opened):
         return Spoken((text.lstrip().removeprefix(opened).lstrip("\n") if opened else text) + end)
     if tag is None:

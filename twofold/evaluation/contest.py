@@ -41,7 +41,7 @@ from twofold.records import Record
 from twofold.settings import with_keywords
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ContestSettings(MatchSettings):
     """Players without a temperature of their own are greedy; best-of-N samples at 1."""
 

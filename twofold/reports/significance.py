@@ -81,7 +81,7 @@ class Family:
 def _from_samples(a: tuple[Entry, RunData], b: tuple[Entry, RunData], metric: str) -> list[Comparison]:
     """McNemar's test between two runs, if both kept a verdict on every problem that their figures count."""
     verdicts = [run.final_samples for _, run in (a, b)]
-    sizes = {e.estimates[metric].n if metric in e.estimates else -1 for e, _ in (a, b)}
+    sizes = {e.estimates[metric].n if metric in e.estimates else None for e, _ in (a, b)}
     if sizes != {len(verdicts[0])} or verdicts[0].keys() != verdicts[1].keys() or not verdicts[0]:
         return []
     left, right = ([bool(getattr(v[name], metric)) for name in verdicts[0]] for v in verdicts)
