@@ -77,7 +77,7 @@ def test_a_seed_has_64_bits(seed: int, fits: bool) -> None:
         ("training.batch_size=1000001", "batch_size: must be ≤ 1000000"),
         (f"training.batch_size=1{'0' * 23}", "batch_size: must be ≤ 1000000"),
         ("training.epochs=.inf", "epochs: should be a finite number, not inf"),
-        ("training.epochs=0", "epochs: must be > 0 and finite"),
+        ("training.epochs=0", "epochs: must be > 0 and ≤ 1000000000"),
     ],
 )
 def test_a_step_and_a_run_have_an_end(override: str, message: str) -> None:
