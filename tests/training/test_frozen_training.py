@@ -54,5 +54,6 @@ def test_constants_are_these() -> None:
         "diagnostics._FALLEN_TOKEN": 0.01, "diagnostics._SPENT": 0.01, "first_packs._AT_ONCE": 16_384,
         "identity.MOST": 5, "optim.RATES": {False: 1e-6, True: 1e-5}, "pace.GIB": 1_073_741_824,
         "save_schedule.MINUTES": 10.0, "save_schedule.SHARE": 0.1, "step._ROUNDING": 1e-12,
-        "track._MOST_PARAMS": 100, "track._LONGEST": 6000, "trainer.MOST_ROWS": 1_000_000, "trainer.LONGEST": 1_000_000_000,
+        "track._MOST_PARAMS": 100, "track._LONGEST": 6000, "trainer.MOST_ROWS": 1_000_000,
+        "trainer.LONGEST": 1_000_000_000,
     }  # fmt: skip
