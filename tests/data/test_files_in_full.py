@@ -36,7 +36,7 @@ def refusal(work: Callable[[], Any]) -> tuple[str, str, str | None]:
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (gzip.compress(LINE), ".gz"), (b"\x28\xb5\x2f\xfd rest", ".zst"), (b"PAR1\x15 rest", ".parquet"),
+        (gzip.compress(LINE, mtime=0), ".gz"), (b"\x28\xb5\x2f\xfd rest", ".zst"), (b"PAR1\x15 rest", ".parquet"),
         (b"ARROW1\0\0 rest", ".arrow"), (b"ARROW1\0\0", ".arrow"),
     ],
 )  # fmt: skip
