@@ -16,6 +16,7 @@ from experiments.harness.pages import STYLE
 from experiments.pretrained.ledger import Finished
 from experiments.pretrained.protocol import SCREENING_SEED
 from experiments.pretrained.table import clustered, parts_of
+from twofold.errors import DataError
 
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]
 CHANCE = 0.5
@@ -41,10 +42,11 @@ def lines_of(cells: Cells) -> dict[str, list[tuple[float, float]]]:
 
 
 def draw(cells: Cells, path: Path) -> Path:
-    """Write the figure. Raises ValueError if no screening was measured along its training."""
+    """Write the figure. Raises DataError if no screening was measured along its training."""
     lines = lines_of(cells)
     if not lines:
-        raise ValueError("no method was screened: run --split development")
+        remedy = "python -m experiments.pretrained run --split development"
+        raise DataError("no method was screened", where=str(path), remedy=remedy)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.4))
         colors = [plt.get_cmap("tab20")(number) for number in range(20)]
@@ -73,10 +75,11 @@ def dots_of(found: Sequence[Finished], task: str, split: str, part: str) -> dict
 
 
 def draw_frontier(found: Sequence[Finished], task: str, split: str, path: Path) -> Path:
-    """Write value against KL, a panel for each part. Raises ValueError if no run of the task is finished."""
+    """Write value against KL, a panel for each part. Raises DataError if no run of the task is finished."""
     replies = [c.reply for c in found if (c.request["task"], c.request["split"]) == (task, split)]
     if not replies:
-        raise ValueError(f"no run of {task} is finished on {split} prompts")
+        remedy = f"python -m experiments.pretrained run --task {task} --split {split}"
+        raise DataError(f"no run of {task} is finished on {split} prompts", where=str(path), remedy=remedy)
     parts = parts_of({"": dict(enumerate(replies))})
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, len(parts), figsize=(1.2 + 4.4 * len(parts), 4.2), sharey=True, squeeze=False)

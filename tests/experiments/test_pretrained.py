@@ -135,7 +135,7 @@ def test_the_screening_is_measured_along_training_and_drawn(bench: Bench) -> Non
     assert line[-1] == (reply["accuracy"]["right"] / reply["accuracy"]["n"], fmean(reply["values"]))
     assert len(line) == len(along) + 2
     assert "<svg" in draw(cells, bench.here / "development.svg").read_text()
-    with pytest.raises(ValueError, match="no method was screened"):
+    with pytest.raises(DataError, match="no method was screened"):
         draw({"base": cells["base"]}, bench.here / "none.svg")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.pretrained.figure import dots_of, draw_frontier
 from experiments.pretrained.ledger import Finished
+from twofold.errors import DataError
 
 
 def made(method: str, values: list[float], kl: list[float], rate: float | None = None) -> Finished:
@@ -31,5 +32,5 @@ def test_the_frontier_has_a_dot_for_each_run_at_every_point(tmp_path: Path) -> N
     assert dots_of(found, "t", "development", "test") == {}
     text = draw_frontier(found, "t", "test", tmp_path / "frontier.svg").read_text()
     assert [text.count(f">{name}</text>") for name in ("test", "unseen", "base", "DPO")] == [1, 1, 1, 1]
-    with pytest.raises(ValueError, match="no run of t is finished on development prompts"):
+    with pytest.raises(DataError, match="no run of t is finished on development prompts"):
         draw_frontier(found, "t", "development", tmp_path / "none.svg")
