@@ -1,4 +1,4 @@
-"""SVG figures: evaluating against generating along training, a line a method; value against KL, a dot a run."""
+"""SVG figures: held-out accuracy against quality, one line per method; value against KL, one dot per run."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_without_a_tag_or_with_a_key_it_stays(tokenizer: Callable[..., Any]) -> 
     assert with_open_reasoning(tokenizer(OPEN.replace("{{ m.content", "{{ m.reasoning }}{{ m.content")), chat) == chat
 
 
-def test_words_before_an_opened_tag_are_not_said_again(tokenizer: Callable[..., Any]) -> None:
+def test_words_before_an_opened_tag_are_not_repeated(tokenizer: Callable[..., Any]) -> None:
     """The generation prompt ends in them, so an answer that begins with them goes on after them."""
     model = tokenizer(OPEN.replace("<think>", "now <think>"))
     for text in ("now <think>\nso\n</think>\n\nJa", "now <think>so\n</think>\n\nJa"):
