@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
-    which = "of `run` and, for the methods that are named, of tables: KEY=NUMBER, instead of the tuned point"
+    which = "KEY=NUMBER; of `run` and, for named methods, of tables: instead of the tuned point; of `tune`: one more"
     parser.add_argument("--point", type=_setting, action="append", default=[], help=which)
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
@@ -103,7 +103,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         remedy = f"python -m {MODULE} prepare --task {bench.task.name}"
         raise DataError(f"no data of task {bench.task.name}", where=str(bench.out), remedy=remedy)
     if action == "tune":
-        return f"twofold tune {write_tune(bench, names)}"
+        return f"twofold tune {write_tune(bench, names, dict(options.point))}"
     if action in ("run", "room"):
         every, point = names if action == "run" else players(bench.protocol), dict(options.point)
         cells = (Cell(name, point or point_of(bench, name), s, split) for name in every for s in seeds)

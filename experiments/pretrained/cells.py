@@ -35,6 +35,8 @@ from twofold.sampling.base import Sample, Sampler
 
 COMMAND = "python -m experiments.pretrained"
 BASE = "base"
+BY_JUDGE = ", the best by the judge"
+"""Of as many samples as of the best by the reward, which is another one where the reward is a model."""
 LOOKS = 4
 """The screening is also measured along training, when one, two and three parts of this many of the tokens are spent."""
 Reply = Mapping[str, Any]
@@ -180,12 +182,14 @@ class Bench:
     def _player(self, cell: Cell) -> Reply:
         """A player of docs/evaluation.md that needs no training: `base`, `base@shots:4`, `base@best-of:16` …"""
         rows, began = rows_of(self.here, cell.split), time.process_time()
-        name = self.base + cell.method.removeprefix(BASE)
+        name = self.base + cell.method.removeprefix(BASE).removesuffix(BY_JUDGE)
         player = parse_player(name + (f"?reward={self.task.reward(self.here)}" if "best-of" in name else "")).at(1.0)
         problems = [Problem(row.prompt, row.answer or "", Source("row", i)) for i, row in enumerate(rows, 1)]
         single = player.best_of is not None or player.beams is not None
+        judged = cell.method.endswith(BY_JUDGE)
         drawing = Drawing(
-            samples=1 if single else self.protocol.samples, seed=cell.seed, progress=self.progress,
+            samples=self.protocol.best_of if judged else 1 if single else self.protocol.samples,
+            seed=cell.seed, progress=self.progress,
             max_new_tokens=self.protocol.max_new_tokens, max_length=self.protocol.max_length,
         )  # fmt: skip
         prompter = Prompter(problems, examples=str(self.here / PAIRS), any_rows=True)
@@ -196,6 +200,11 @@ class Bench:
             found = book.of(player)
         texts = [[final_text(c.completion) for c in several] for several in found]
         cut = sum(c.truncated for several in found for c in several)
+        if judged:
+            values = self.task.values(self.here, rows, texts)
+            best = [max(range(len(row)), key=row.__getitem__) for row in values]
+            texts = [[several[i]] for several, i in zip(texts, best, strict=True)]
+            cut = sum(several[i].truncated for several, i in zip(found, best, strict=True))
         measured = of_texts(self, rows, texts, cut)
         return {**measured, "measure_cpu": round(time.process_time() - began, 2)}
 
@@ -212,5 +221,6 @@ def players(protocol: Protocol) -> Sequence[str]:
         BASE,
         f"{BASE}@shots:{protocol.shots}",
         f"{BASE}@best-of:{protocol.best_of}",
+        f"{BASE}{BY_JUDGE}",
         f"{BASE}@beam:{protocol.beams}",
     )

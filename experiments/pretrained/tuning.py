@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,29 +20,32 @@ from twofold.runs.tuning.grid import slug
 
 CONFIRMED = 3
 """Of the development rows, one in this many confirms the winners."""
-POINTS = 4
-"""Of each method. A run's tokens are the same for all methods, its steps are not, so the budget takes every grid."""
+NONE: Point = MappingProxyType({})
 OURS = ("part", "cluster")
 """Keys of rows that only this comparison reads."""
 
 
-def write_tune(bench: Bench, names: Sequence[str]) -> Path:
-    """Write `tune.yaml` and its recipes. Each method is trained once, at its first point, to count a budget's steps."""
+def write_tune(bench: Bench, names: Sequence[str], more: Point = NONE) -> Path:
+    """Write `tune.yaml` and its recipes. The values of `more` are added to every sweep that has their keys. Each
+    method is trained once, at its first point, to count a budget's steps."""
     folder = bench.here / "tune"
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
-    steps: dict[str, int] = {}
+    budget = 0
     for name in names:
         method = METHODS[name]
         cell = Cell(name, method.grid[0], DEVELOPMENT_SEED, "development")
         sections = bench.sections(method, cell.point, DEVELOPMENT_SEED)
-        steps[name] = max(1, steps_of(bench, name) or bench.result(cell)["steps"])
-        sections["training"] = {**sections["training"], "steps": steps[name]}
+        steps = max(1, steps_of(bench, name) or bench.result(cell)["steps"])
+        sections["training"] = {**sections["training"], "steps": steps}
         del sections["run"]
         path = folder / f"{slug(name)}.yaml"
         path.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
-        sweep = {key: list(values) for key, values in method.sweep.items()}
+        sweep = {key: [*values] for key, values in method.sweep.items()}
+        for key in sweep.keys() & more.keys():
+            sweep[key] = sorted({*sweep[key], more[key]})
         entries.append({"recipe": str(path), "name": name, "sweep": sweep})
+        budget = max(budget, prod(map(len, sweep.values())) * steps)  # every grid fits
     rows = [{k: v for k, v in row.items() if k not in OURS} for row in read_rows(bench.here / "development.jsonl")]
     write_rows(folder / "development.jsonl", rows)
     development, cut = str(folder / "development.jsonl"), len(rows) - len(rows) // CONFIRMED
@@ -53,7 +58,7 @@ def write_tune(bench: Bench, names: Sequence[str]) -> Path:
             "max_new_tokens": bench.protocol.max_new_tokens, "reference": bench.base, "max_kl": MAX_KL,
         },
         "seeds": [DEVELOPMENT_SEED],
-        "budget": {"steps": POINTS * max(steps.values())},
+        "budget": {"steps": budget},
         "out": str(folder / "out"),
     }  # fmt: skip
     path = folder / "tune.yaml"

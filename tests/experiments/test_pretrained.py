@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -17,25 +15,15 @@ from experiments.harness.cells import run
 from experiments.harness.files import read_rows
 from experiments.harness.recipes import assemble
 from experiments.pretrained import ledger
-from experiments.pretrained.__main__ import TASKS, main, shown
+from experiments.pretrained.__main__ import TASKS, main
 from experiments.pretrained.cells import Bench, Cell, ReferenceSampler, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
-from experiments.pretrained.ledger import Finished
 from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS, RATE
-from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.questions import QUESTIONS_OF, SEEN, UNSEEN
 from experiments.pretrained.reward_models import RewardModel
-from experiments.pretrained.table import (
-    by_method,
-    clustered,
-    comparison_table,
-    comparisons,
-    cost_table,
-    mean,
-    values_table,
-)
+from experiments.pretrained.table import by_method
 from experiments.pretrained.tasks import rows_of
 from experiments.pretrained.tuning import point_of, steps_of, tuned, write_tune
 from support.word_chain import letter_chain
@@ -203,11 +191,32 @@ def test_drafts_of_the_reference_do_not_follow_the_policy(wide_bench: Bench) -> 
 
 
 def test_players_answer_without_training(bench: Bench) -> None:
-    """The best of four by the checker follows at least as many instructions as one sample."""
-    base, best = (bench.result(Cell(name, {}, 0)) for name in ("base", "base@best-of:4"))
+    """The best of four by the checker follows at least as many instructions as one sample. Here the checker is the
+    reward, too."""
+    names = "base", "base@best-of:4", "base, the best by the judge"
+    base, best, judged = (bench.result(Cell(name, {}, 0)) for name in names)
     assert fmean(best["values"]) > fmean(base["values"]) + 0.1
-    assert (best["answers"], base["answers"]) == (24, 48)
-    assert players(SMALL) == ("base", "base@shots:1", "base@best-of:4", "base@beam:5")
+    assert fmean(judged["values"]) > fmean(base["values"])
+    assert (best["answers"], judged["answers"], base["answers"]) == (24, 24, 48)
+    assert players(SMALL) == ("base", "base@shots:1", "base@best-of:4", "base, the best by the judge", "base@beam:5")
+
+
+def test_the_best_by_the_judge_has_the_highest_value_of_its_samples(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reward chooses nothing here."""
+    shown: list[list[list[str]]] = []
+
+    def values(self: object, here: Path, rows: object, texts: list[list[str]]) -> list[list[float]]:
+        shown.append(texts)
+        return [[float(len(text)) for text in several] for several in texts]
+
+    monkeypatch.setattr(type(bench.task), "values", values)
+    reply = bench.result(Cell("base, the best by the judge", {}, 1))
+    drawn, chosen = shown
+    assert [len(several) for several in drawn] == [SMALL.best_of] * 24
+    assert chosen == [[max(several, key=len)] for several in drawn]
+    assert reply["values"] == [float(max(map(len, several))) for several in drawn]
 
 
 @pytest.mark.slow
@@ -235,7 +244,10 @@ def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tm
 
 
 def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Bench) -> None:
+    wider, grids = read_tune_file(write_tune(bench, ["DPO"], {RATE: 5e-4, "objective.tau": 0.1}))
+    assert [point.values[RATE] for point in grids[0].points] == [3e-4, 3e-4, 5e-4, 5e-4, 1e-3, 1e-3]
     settings, grids = read_tune_file(write_tune(bench, ["DPO"]))
+    assert (wider.budget.steps, settings.budget.steps) == (6 * steps_of(bench, "DPO"), 4 * steps_of(bench, "DPO"))
     assert settings.evaluate.judge == "verifier:instructions"
     assert [point.values[RATE] for point in grids[0].points] == [3e-4, 3e-4, 1e-3, 1e-3]
     assert steps_of(bench, "KTO") is None
@@ -261,37 +273,6 @@ def test_tune_takes_the_files(wide_bench: Bench) -> None:
     assert (len(plan.development.records), len(plan.confirm.records)) == (48, 24)
 
 
-def made(
-    method: str, seed: int, values: list[float], point: Mapping[str, float] | None = None, **extra: Any
-) -> Finished:
-    """A cell of two questions with two rows each."""
-    request = {"task": "t", "split": "test", "method": method, "seed": seed, "point": point or {}}
-    reply = {"values": values, "clusters": ["a", "a", "b", "b"], "parts": ["test"] * 4, "words": [4.0] * 4,
-             "truncated": 0.25, "kl": [1.0] * 4, "accuracy": {"n": 4, "right": 3}, "steps": 8, "measure_cpu": 1800.0,
-             "tokens": {"trained": 1000, "sampled": 0, "judged": 500}, "train_cpu": 1800.0, **extra}  # fmt: skip
-    return Finished(request, reply)
-
-
-def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
-    noise = [0.0, 0.25, 0.5, 0.25, 0.0]
-    found = [made("DPO", s, [0.0, 0.0, 0.0, 1.0], {"old": 1}) for s in (1, 2)]
-    found += [made("DPO", s, [n, 0.0, 0.5, 0.0]) for s, n in zip((1, 2, 3, 4, 5), noise, strict=True)]
-    found += [made("PDPO", s, [n, 1.0, 0.5, 1.0]) for s, n in zip((1, 2, 3, 4, 5), noise, strict=True)]
-    cells = by_method(found, "t")
-    assert clustered(cells["DPO"][2], "test").tolist() == [0.125, 0.25]
-    assert mean(cells["PDPO"], "test").value == pytest.approx((0.6 + 0.75) / 2)
-    (one,) = comparisons(cells, "test")
-    assert (one.method, one.baseline, one.seeds) == ("PDPO", "DPO", 5)
-    assert (one.gain.value, one.gain.low, one.gain.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert one.over_seeds is not None
-    assert one.over_seeds.value == pytest.approx(0.5)
-    assert one.p_holm == one.p_value < 0.01
-    assert comparison_table([one])[1][3] == "+50.0 [+50.0, +50.0]"
-    assert values_table(cells)[2][0:2] == ("PDPO", "5")
-    assert cost_table(cells)[1] == ("DPO", "1.0", "0.0", "0.5", "8", "1800", "1800")
-    assert comparisons(by_method(found[:2], "t"), "test") == []
-
-
 def test_a_point_may_be_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,33 +287,6 @@ def test_a_point_may_be_named(
     with pytest.raises(SystemExit):
         main([*words, "--point", RATE])
     assert f"argument --point: '{RATE}' is not KEY=NUMBER" in capsys.readouterr().err
-
-
-def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the screening's seed and of the finalists'."""
-    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (0, 2)]
-    found += [made("PDPO, anchor", s, [1.0, 1.0, 1.0, 1.0], metrics={"active": 0.25}) for s in (0, 2)]
-    found += [made("DPO", 1, [0.0, 0.0, 0.0, 0.0], metrics={"chosen_reward": 0.5, "rejected_reward": -0.125})]
-    for cell in found:
-        request = {**cell.request, "task": "instructions", "protocol": Protocol().as_dict(), "data": "d"}
-        ledger.add(tmp_path / "ledger.jsonl", request, cell.reply)
-    (tmp_path / "instructions").mkdir()
-    (tmp_path / "instructions" / "facts.json").write_text("{}")
-    main(["why", "--out", str(tmp_path), "--model", str(letter_chain(tmp_path / "base"))])
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("| PDPO, anchor | PDPO | 2 | +50.0 [+50.0, +50.0] |") for line in lines)
-    assert "| PDPO | 2 | 50% | – | – | −0.010 | – | – | – | – | – |" in lines
-    assert "| DPO | 1 | – | – | – | – | – | – | – | 0.500 | −0.125 |" in lines
-    assert not any(line.startswith("| DPO | PDPO") for line in lines)
-
-
-def test_the_plan_adds_up_what_cells_cost() -> None:
-    """An hour a training: 17 for the steps, 34 to tune, 17 to screen, 20 for four finalists with five seeds."""
-    cells = by_method([made("DPO", 1, [0.0, 0.0, 0.0, 1.0])], "t")
-    assert plan_table(cells)[-1] == ("all", str(17 + 68 + 17 + 20), "88.0")
-    assert plan_table({})[1][0] == "no method has been run yet"
 
 
 def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path) -> None:
@@ -355,35 +309,3 @@ def test_prepare_changes_no_rows_and_trains_a_judge_that_is_missing(
     monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: judges.append(here.name))
     main(["prepare", "--task", task, "--out", str(tmp_path), "--model", bench.base])
     assert (judges, [path.name for path in folder.iterdir()]) == (trained, ["facts.json"])
-
-
-def test_a_table_is_of_tuned_points_of_the_last_ones_or_of_those_that_are_named() -> None:
-    low, high = {"optimizer.learning_rate": 3e-4}, {"optimizer.learning_rate": 1e-3}
-    cells = [made("base", 0, [0.0] * 4), made("DPO", 1, [0.25] * 4, high), made("DPO", 1, [0.5] * 4, low)]
-    cells += [made("DPO", 2, [0.75] * 4, low), made("IPO", 1, [1.0] * 4, low)]
-
-    def values(**points: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
-        found = by_method(cells, "t", **points)
-        return {name: {seed: reply["values"][0] for seed, reply in runs.items()} for name, runs in found.items()}
-
-    last = {"base": {0: 0.0}, "DPO": {1: 0.5, 2: 0.75}, "IPO": {1: 1.0}}
-    assert values() == values(points={"DPO": low, "IPO": low}) == values(tuned={"IPO": high}) == last
-    assert values(tuned={"DPO": high}) == values(points={"DPO": high}) == {**last, "DPO": {1: 0.25}}
-    assert values(points={"DPO": low}, tuned={"DPO": high}) == last
-    assert values(points={"DPO": high, "IPO": high}) == {"base": {0: 0.0}, "DPO": {1: 0.25}}
-
-
-def test_a_point_is_that_of_the_methods_that_are_named_or_of_all(bench: Bench, tmp_path: Path) -> None:
-    bench = Bench(tmp_path, bench.task, bench.base, SMALL, Silent())
-    low, high = {RATE: 3e-4, "objective.beta": 0.5}, {RATE: 1e-3, "objective.beta": 0.5}
-    for method, point, value in (("DPO", high, 0.25), ("DPO", low, 0.5), ("IPO", high, 0.75), ("IPO", low, 1.0)):
-        reply = made(method, 1, [value] * 4).reply
-        request = {"task": "instructions", "data": "d", "protocol": SMALL.as_dict(), "method": method, "point": point}
-        ledger.add(bench.ledger, {**request, "seed": 1, "split": "test"}, reply)
-
-    def values(*methods: str) -> list[float]:
-        options = argparse.Namespace(method=methods, split="test", point=[*high.items()])
-        return [reply["values"][0] for runs in shown(bench, options).values() for reply in runs.values()]
-
-    assert values() == [0.25, 0.75]
-    assert values("DPO") == [0.25, 1.0]

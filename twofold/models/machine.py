@@ -88,6 +88,24 @@ def memory_bytes(device: str) -> int | None:
     return min([*known, int(found["total"] * GIB)] if found else known, default=None)
 
 
+def available_memory() -> int | None:
+    """Bytes that new tensors on the CPU can take: what the system has left, or a container's limit if that is less;
+    None if the system does not report it."""
+    found, left = _memory(), _left_in_container()
+    known = [] if left is None else [left]
+    return min([*known, int(found["available"] * GIB)] if found else known, default=None)
+
+
+def _left_in_container() -> int | None:
+    """Bytes up to a container's limit; the cache of files does not count. None without a limit."""
+    group = Path("/sys/fs/cgroup")
+    limit, used, stat = (group / f"memory.{name}" for name in ("max", "current", "stat"))
+    if not limit.is_file() or not used.is_file() or not (text := limit.read_text("ascii").strip()).isdecimal():
+        return None
+    cached = re.search(r"^inactive_file (\d+)$", stat.read_text("ascii"), re.MULTILINE) if stat.is_file() else None
+    return int(text) - int(used.read_text("ascii")) + (int(cached[1]) if cached else 0)
+
+
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -10,6 +10,7 @@ of another model's reward by a base that does not have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from twofold.errors import ModelError
 from twofold.models.attention import stock_attention
+from twofold.models.prepacked import prepacked
 from twofold.models.seq2seq import encodes_prompts
 from twofold.sampling.base import Sample
 from twofold.sampling.cache import max_positions, refuse_unfit
@@ -75,11 +77,13 @@ class BeamSearch:
         """For each of `prompts` [P], up to `width` sequences, best first. Raises DataError for a prompt that is too
         long."""
         refuse_unfit(prompts, self.max_positions)
-        with torch.no_grad(), stock_attention(self.model), evaluating(self.model):
-            if self.reference is None:
-                return [self._search(prompt) for prompt in prompts]
-            with stock_attention(self.reference), evaluating(self.reference):
-                return [self._search(prompt) for prompt in prompts]
+        with torch.no_grad(), ExitStack() as state:
+            for model in (self.model, self.reference):
+                if model is not None:
+                    state.enter_context(stock_attention(model))
+                    state.enter_context(evaluating(model))
+                    state.enter_context(prepacked(model, self.beams.max_new_tokens))
+            return [self._search(prompt) for prompt in prompts]
 
     def _search(self, prompt: Tensor) -> list[BeamResult]:
         prompt = prompt.to(self.model.device)

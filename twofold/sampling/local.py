@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from twofold.errors import NonFiniteError, RecipeError
 from twofold.models.attention import stock_attention
 from twofold.models.casts import Casts
+from twofold.models.prepacked import prepacked
 from twofold.models.row_lengths import restart_rotary
 from twofold.models.seq2seq import encodes_prompts
 from twofold.models.sharding import in_shards, whole_model
@@ -126,7 +127,7 @@ class LocalSampler:
             may = self._drive == "auto" and static is None and not self._rows and draws > 1
             self._shares = may and not why_copied(self.model)
             supply = CompletionQueue(self, [distinct[order[i]] for i in mine], draws, seed)
-            with self._precision(static):
+            with self._precision(static), prepacked(self.model, self.ends.max_new_tokens):
                 while (fresh := supply.take(self.settings.batch_size)) is not None:
                     decoding = Decoding(self, rule, fresh, supply, static)
                     completions.update(decoding.run())
