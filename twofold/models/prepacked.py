@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +40,17 @@ def prepacked(model: nn.Module, steps: int) -> Iterator[None]:
     if free is not None and size > MOST_MEMORY * free:
         layers = []
     for layer, dtype in layers:
-        layer.forward = _forward(layer, dtype)
+        vars(layer)["forward"] = _forward(layer, dtype)  # takes precedence over its class's
     try:
         yield
     finally:
         for layer, _ in layers:
-            del layer.forward
+            del vars(layer)["forward"]
 
 
-def _can_pack(layer: nn.Module) -> bool:
+def _can_pack(layer: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether it is a plain linear layer with a large weight on a CPU."""
-    if type(layer).forward is not nn.Linear.forward or "forward" in vars(layer):
+    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward or "forward" in vars(layer):
         return False
     weight = layer.weight
     plain = type(weight) in (Tensor, nn.Parameter) and weight.device.type == "cpu" and weight.layout == torch.strided
@@ -71,7 +72,7 @@ def _works(dtype: torch.dtype) -> bool:
     return bool(error <= 0.02)
 
 
-def _forward(layer: nn.Module, dtype: torch.dtype) -> Forward:
+def _forward(layer: nn.Linear, dtype: torch.dtype) -> Forward:
     """The layer's product with a packed copy of its weight."""
     with torch.no_grad():
         weight, bias = layer.weight.to(dtype), layer.bias
@@ -79,7 +80,7 @@ def _forward(layer: nn.Module, dtype: torch.dtype) -> Forward:
         bias = None if bias is None else bias.to(dtype)
     linear = torch.ops.mkldnn._linear_pointwise
 
-    def forward(rows: Tensor) -> Tensor:
-        return linear(rows.to(dtype), packed, bias, "none", [], "")  # type: ignore[no-any-return]  # an operator of torch
+    def forward(input: Tensor) -> Tensor:
+        return linear(input.to(dtype), packed, bias, "none", [], "")  # type: ignore[no-any-return]  # an operator of torch
 
     return forward
