@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -75,6 +75,8 @@ class Bench:
     base: str
     protocol: Protocol
     progress: Progress
+    heldout: list[list[Tensor]] = field(default_factory=list)
+    """Log-probabilities of held-out pairs by the base, once a cell needed them."""
 
     @property
     def here(self) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torch import Tensor
 
 from experiments.pretrained.tasks import HELDOUT, TaskRow, Texts, rows_of
 from twofold.batch import Branch, Group, Role
@@ -18,6 +20,8 @@ from twofold.sampling.base import Sample
 if TYPE_CHECKING:
     from experiments.pretrained.cells import Bench, Cell
 
+Logps: TypeAlias = list[list[Tensor]]
+"""Of the tokens of each branch, by group."""
 NOISE = 10_000
 """Test samples have other seeds than those that are trained on."""
 SHOWN = 6
@@ -70,15 +74,19 @@ def look(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[
     return {"value": round(fmean(v for row in values for v in row), 5), "accuracy": _accuracy(bench, policy, context)}
 
 
-def _logratios(policy: Policy, groups: Sequence[Group]) -> list[list[float]]:
-    """Σ log π/π_ref of each branch, nats. The reference is the policy without its adapter."""
+def _logratios(policy: Policy, groups: Sequence[Group], other: Logps | None = None) -> list[list[float]]:
+    """Σ log π/π_ref of each branch, nats. The reference is the policy without its adapter; `other` is from it."""
     own = policy.logps(groups)
-    with policy.as_reference():
-        other = policy.logps(groups)
+    other = other or _of_reference(policy, groups)
     return [
         [float((a.double() - b.double()).sum()) for a, b in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(own, other, strict=True)
     ]
+
+
+def _of_reference(policy: Policy, groups: Sequence[Group]) -> Logps:
+    with policy.as_reference():
+        return policy.logps(groups)
 
 
 def _surprise(drafts: Sequence[Sequence[Sample]]) -> float:
@@ -88,7 +96,10 @@ def _surprise(drafts: Sequence[Sequence[Sample]]) -> float:
 
 
 def _accuracy(bench: Bench, policy: Policy, context: RunContext) -> dict[str, int]:
-    """Held-out pairs, and how many of them the implicit reward puts in order."""
+    """Held-out pairs, and how many of them the implicit reward puts in order. The reference is that of all cells."""
     records = list(read(str(bench.here / HELDOUT)).records)
-    gaps = _logratios(policy, encode(records, context.encoder, Silent()).groups)
+    groups = encode(records, context.encoder, Silent()).groups
+    if not bench.heldout:
+        bench.heldout.extend(_of_reference(policy, groups))
+    gaps = _logratios(policy, groups, bench.heldout)
     return {"n": len(gaps), "right": sum(chosen > rejected for chosen, rejected in gaps)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +15,7 @@ import yaml
 from experiments.harness.cells import run
 from experiments.harness.files import read_rows
 from experiments.harness.recipes import assemble
-from experiments.pretrained import ledger
+from experiments.pretrained import ledger, measure
 from experiments.pretrained.__main__ import TASKS, main
 from experiments.pretrained.cells import Bench, Cell, ReferenceSampler, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
@@ -27,7 +28,9 @@ from experiments.pretrained.table import by_method
 from experiments.pretrained.tasks import rows_of
 from experiments.pretrained.tuning import point_of, steps_of, tuned, write_tune
 from support.word_chain import letter_chain
+from twofold.batch import Group
 from twofold.errors import DataError
+from twofold.models.policy import Policy
 from twofold.progress import Silent
 from twofold.rewards.instructions import judge, readable
 from twofold.runs.tuning.grid import read_tune_file
@@ -92,6 +95,23 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     before = bench.ledger.read_bytes()
     assert bench.result(cell) == reply
     assert bench.ledger.read_bytes() == before
+
+
+def test_held_out_pairs_pass_the_base_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log-probabilities are those of every cell; samples pass it in each."""
+    passed: list[int] = []
+    before = measure._of_reference
+
+    def counted(policy: Policy, groups: Sequence[Group]) -> measure.Logps:
+        passed.append(len(groups))
+        return before(policy, groups)
+
+    monkeypatch.setattr(measure, "_of_reference", counted)
+    fresh, point = replace(bench, heldout=[]), METHODS["DPO"].grid[0]
+    first, second = (fresh.result(Cell("DPO", point, seed, "development")) for seed in (21, 22))
+    rows = len(rows_of(bench.here, "development"))
+    assert passed == [rows, len(fresh.heldout), rows]
+    assert first["accuracy"]["n"] == second["accuracy"]["n"] == len(fresh.heldout) > 0
 
 
 def test_a_gated_form_drafts_for_prompts_without_pairs_and_knows_their_rules(wide_bench: Bench) -> None:
