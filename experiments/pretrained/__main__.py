@@ -33,6 +33,7 @@ from experiments.pretrained.table import (
     generator_table,
     mean,
     parts_of,
+    policy_table,
     values_table,
 )
 from experiments.pretrained.tasks import Task
@@ -133,11 +134,16 @@ def shown(bench: Bench, options: Any) -> Cells:
 
 
 def _why(cells: Cells) -> str:
-    """The interventions against PDPO, and what the generator did in all runs."""
+    """The interventions against PDPO; of all runs what the generator did, and what became of the policy."""
     changed = {name: runs for name, runs in cells.items() if name in (CHANGED, *INTERVENTIONS)}
     seeds = (SCREENING_SEED, *FINALIST_SEEDS)
     tests = [comparisons(changed, part, seeds, baselines=(CHANGED,)) for part in parts_of(changed)]
-    tables = [values_table(changed), *(comparison_table(each) for each in tests if each), generator_table(cells)]
+    tables = [
+        values_table(changed),
+        *(comparison_table(each) for each in tests if each),
+        generator_table(cells),
+        policy_table(cells),
+    ]
     return "\n".join(map(markdown, tables))
 
 

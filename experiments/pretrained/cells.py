@@ -202,12 +202,13 @@ class Bench:
             found = book.of(player)
         texts = [[final_text(c.completion) for c in several] for several in found]
         cut = sum(c.truncated for several in found for c in several)
+        values = self.task.values(self.here, rows, texts)
         if judged:
-            values = self.task.values(self.here, rows, texts)
             best = [max(range(len(row)), key=row.__getitem__) for row in values]
-            texts = [[several[i]] for several, i in zip(texts, best, strict=True)]
             cut = sum(several[i].truncated for several, i in zip(found, best, strict=True))
-        measured = of_texts(self, rows, texts, cut)
+            texts = [[several[i]] for several, i in zip(texts, best, strict=True)]
+            values = [[row[i]] for row, i in zip(values, best, strict=True)]
+        measured = of_texts(rows, texts, values, cut)
         return {**measured, "measure_cpu": round(time.process_time() - began, 2)}
 
 

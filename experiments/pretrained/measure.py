@@ -24,13 +24,14 @@ Logps: TypeAlias = list[list[Tensor]]
 """Of the tokens of each branch, by group."""
 NOISE = 10_000
 """Test samples have other seeds than those that are trained on."""
+RIGHT = 0.5
+"""The least value of an answer that counts as right."""
 SHOWN = 6
 """Answers that are stored to be read."""
 
 
-def of_texts(bench: Bench, rows: Sequence[TaskRow], texts: Texts, cut: int) -> dict[str, Any]:
-    """The value of each row: the mean over its answers."""
-    values = bench.task.values(bench.here, rows, texts)
+def of_texts(rows: Sequence[TaskRow], texts: Texts, values: Sequence[Sequence[float]], cut: int) -> dict[str, Any]:
+    """The value of each row: the mean over its answers, whose `values` these are."""
     num = sum(map(len, texts))
     return {
         "values": [round(fmean(row), 5) for row in values],
@@ -56,12 +57,21 @@ def of_policy(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> 
         for i, (prompt, several) in enumerate(zip(prompts, drafts, strict=True))
     ]
     cut = sum(d.truncated for several in drafts for d in several)
+    values, logratios = bench.task.values(bench.here, rows, texts), _logratios(policy, groups)
     return {
-        **of_texts(bench, rows, texts, cut),
-        "kl": [round(fmean(kls), 4) for kls in _logratios(policy, groups)],
+        **of_texts(rows, texts, values, cut),
+        "kl": [round(fmean(kls), 4) for kls in logratios],
+        "logratio": by_verdict(values, logratios),
         "entropy": _surprise(drafts),
         "accuracy": _accuracy(bench, policy, context),
     }
+
+
+def by_verdict(values: Sequence[Sequence[float]], logratios: Sequence[Sequence[float]]) -> dict[str, float]:
+    """The mean of log π/π_ref of the answers that are right (of value 0.5 or more), and of the others, nats."""
+    every = [pair for row in zip(values, logratios, strict=True) for pair in zip(*row, strict=True)]
+    parts = {"right": [x for value, x in every if value >= RIGHT], "wrong": [x for value, x in every if value < RIGHT]}
+    return {name: round(fmean(part), 4) for name, part in parts.items() if part}
 
 
 def look(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[str, Any]:

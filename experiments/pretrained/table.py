@@ -169,6 +169,27 @@ def generator_table(cells: Cells) -> list[tuple[str, ...]]:
     return lines
 
 
+def policy_table(cells: Cells) -> list[tuple[str, ...]]:
+    """What became of the policy: KL to the base on the prompts that are measured and on those it is trained to sample
+    for, entropy of its answers, and log π/π_ref of right and of wrong ones. Means over seeds, in nats."""
+    names: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], str]] = {
+        "KL": (lambda r: fmean(r["kl"]), "{:.2f}"),
+        "KL, sampled for": (lambda r: r["metrics"]["draft_kl"], "{:.2f}"),
+        "entropy of a token": (lambda r: r["entropy"], "{:.2f}"),
+        "log-ratio of right answers": (lambda r: r["logratio"]["right"], "{:.2f}"),
+        "of wrong answers": (lambda r: r["logratio"]["wrong"], "{:.2f}"),
+        "of chosen": (lambda r: r["metrics"]["chosen_logratio"], "{:.2f}"),
+        "of rejected": (lambda r: r["metrics"]["rejected_logratio"], "{:.2f}"),
+    }
+    lines: list[tuple[str, ...]] = [("method", "seeds", *names)]
+    for method, runs in cells.items():
+        every = [reply for reply in runs.values() if "metrics" in reply]
+        if every:
+            found = [_mean(every, figure, form) for figure, form in names.values()]
+            lines.append(typeset((method, str(len(every)), *found)))
+    return lines
+
+
 def _mean(replies: Sequence[Mapping[str, Any]], figure: Callable[[Mapping[str, Any]], float], form: str) -> str:
     """The mean of a figure; a dash where a reply lacks it."""
     try:

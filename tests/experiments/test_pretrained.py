@@ -92,9 +92,16 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     assert set(reply["values"]) <= {0.0, 0.5, 1.0}
     assert 0 <= reply["accuracy"]["right"] <= reply["accuracy"]["n"]
     assert 0 < reply["metrics"]["loss"] < 1
+    assert set(reply["logratio"]) <= {"right", "wrong"} != set()
     before = bench.ledger.read_bytes()
     assert bench.result(cell) == reply
     assert bench.ledger.read_bytes() == before
+
+
+def test_answers_of_half_a_value_or_more_are_right() -> None:
+    found = measure.by_verdict([[1.0, 0.0], [0.5, 0.4999]], [[2.0, -1.0], [4.0, -2.0]])
+    assert found == {"right": 3.0, "wrong": -1.5}
+    assert measure.by_verdict([[0.0]], [[0.25]]) == {"wrong": 0.25}
 
 
 def test_held_out_pairs_pass_the_base_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,10 +240,11 @@ def test_the_best_by_the_judge_has_the_highest_value_of_its_samples(
 
     monkeypatch.setattr(type(bench.task), "values", values)
     reply = bench.result(Cell("base, the best by the judge", {}, 1))
-    drawn, chosen = shown
+    (drawn,) = shown
     assert [len(several) for several in drawn] == [SMALL.best_of] * 24
-    assert chosen == [[max(several, key=len)] for several in drawn]
     assert reply["values"] == [float(max(map(len, several))) for several in drawn]
+    assert reply["words"] == [len(max(several, key=len).split()) for several in drawn]
+    assert reply["answers"] == 24
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from experiments.pretrained.table import (
     comparisons,
     cost_table,
     mean,
+    policy_table,
     values_table,
 )
 from support.word_chain import letter_chain
@@ -81,6 +82,18 @@ def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
     assert "| PDPO | 2 | 50% | – | – | −0.010 | – | – | – | – | – |" in lines
     assert "| DPO | 1 | – | – | – | – | – | – | – | 0.500 | −0.125 |" in lines
     assert not any(line.startswith("| DPO | PDPO") for line in lines)
+
+
+def test_what_became_of_the_policy() -> None:
+    """A figure that a cell lacks is a dash. The KL of `made` is 1."""
+    metrics = {"draft_kl": 2.5, "chosen_logratio": -1.0, "rejected_logratio": -3.125}
+    measured = {"entropy": 1.5, "logratio": {"right": 4.0, "wrong": -0.5}}
+    found = [made("PDPO", s, [0.0] * 4, metrics=metrics, **measured) for s in (1, 2)]
+    found += [made("DPO", 1, [0.0] * 4, metrics={}, entropy=3.0, logratio={"wrong": 1.0}), made("base", 0, [0.0] * 4)]
+    assert policy_table(by_method(found, "t"))[1:] == [
+        ("PDPO", "2", "1.00", "2.50", "1.50", "4.00", "−0.50", "−1.00", "−3.12"),
+        ("DPO", "1", "1.00", "–", "3.00", "–", "1.00", "–", "–"),
+    ]
 
 
 def test_the_plan_adds_up_what_cells_cost() -> None:
