@@ -63,7 +63,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--point", type=_setting, action="append", default=[], help=which)
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
-    if unknown := [name for name in names if name not in ALL]:
+    known = {*ALL, *players(Protocol())} if options.action == "run" else ALL
+    if unknown := [name for name in names if name not in known]:
         parser.error(f"no such method: {', '.join(unknown)}; there are {'; '.join(ALL)}")
     torch.set_num_threads(1)
     try:
@@ -119,7 +120,10 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
             return f"{figure.draw(cells, bench.here / f'{split}.svg')}"
         path = bench.here / f"frontier-{split}.svg"
         found = ledger.finished(bench.ledger, bench.protocol)
-        return f"{figure.draw_frontier(found, bench.task.name, split, path)}"
+        drawn = figure.draw_frontier(found, bench.task.name, split, path)
+        dots = {part: figure.dots_of(found, bench.task.name, split, part) for part in parts_of(cells)}
+        tables = [f"{part}\n{markdown(table)}" for part, some in dots.items() if (table := figure.distances(some))]
+        return "\n".join([str(drawn), *tables])
     if action == "why":
         return _why(cells)
     tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]

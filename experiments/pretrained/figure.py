@@ -8,15 +8,20 @@ from statistics import fmean
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator
 
-from experiments.harness.pages import STYLE
+from experiments.harness.pages import STYLE, points, typeset
+from experiments.pretrained.cells import BASE
 from experiments.pretrained.ledger import Finished
-from experiments.pretrained.protocol import SCREENING_SEED
+from experiments.pretrained.methods import ALL
+from experiments.pretrained.protocol import MAX_KL, SCREENING_SEED
 from experiments.pretrained.table import clustered, parts_of
 from twofold.errors import DataError
+from twofold.statistics import mean_interval
 
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]
 CHANCE = 0.5
@@ -24,6 +29,10 @@ CHANCE = 0.5
 
 MARKERS = "o^s"
 """One for each ten methods."""
+LEAST = 4
+"""Runs of different KL for a line."""
+TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)
+"""Of KL, nats."""
 
 
 def lines_of(cells: Cells) -> dict[str, list[tuple[float, float]]]:
@@ -68,10 +77,27 @@ def dots_of(found: Sequence[Finished], task: str, split: str, part: str) -> dict
     """By method the mean KL and the mean value of each of its runs, at every point. The base is at KL 0."""
     dots: dict[str, list[tuple[float, float]]] = {}
     for cell in found:
-        if (cell.request["task"], cell.request["split"]) == (task, split) and "@" not in cell.request["method"]:
+        own = (cell.request["task"], cell.request["split"]) == (task, split)
+        if own and cell.request["method"] in (BASE, *ALL):
             kl = fmean(cell.reply.get("kl") or [0.0])
             dots.setdefault(cell.request["method"], []).append((kl, float(clustered(cell.reply, part).mean())))
     return dots
+
+
+def distances(dots: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[str, ...]]:
+    """How far each method's runs are above the line of value over log KL that is fitted to all of them: the mean in
+    points, with Student's interval over runs. Runs within 10 nats of the base count."""
+    within = {m: [(kl, v) for kl, v in some if 0 < kl <= MAX_KL] for m, some in dots.items()}
+    every = [dot for some in within.values() for dot in some]
+    if len({kl for kl, _ in every}) < LEAST:
+        return []
+    slope, start = np.polyfit(np.log([kl for kl, _ in every]), [value for _, value in every], 1)
+    rest = {m: [value - start - slope * np.log(kl) for kl, value in some] for m, some in within.items()}
+    unexplained = np.var([x for some in rest.values() for x in some]) / np.var([value for _, value in every])
+    head = f"{100 * start:.1f} + {100 * slope:.1f} · ln KL (R² {1 - unexplained:.2f}, {len(every)} runs)"
+    lines = [("method", "runs", f"points above {head}")]
+    lines += [typeset((m, str(len(some)), points(mean_interval(some)))) for m, some in rest.items() if len(some) > 1]
+    return lines
 
 
 def draw_frontier(found: Sequence[Finished], task: str, split: str, path: Path) -> Path:
@@ -89,6 +115,7 @@ def draw_frontier(found: Sequence[Finished], task: str, split: str, path: Path) 
                 look = {"color": plt.get_cmap("tab10")(number % 10), "marker": MARKERS[number // 10]}
                 axes.plot(across, up, linestyle="", markersize=5, alpha=0.8, label=method, **look)
             axes.set_xscale("symlog", linthresh=1.0)
+            axes.xaxis.set_major_locator(FixedLocator(TICKS))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.set_title(part)
             axes.set_xlabel("KL to the base, nats")

@@ -322,6 +322,10 @@ def test_the_command_asks_for_the_data_first(bench: Bench, tmp_path: Path) -> No
         main(["run", "--out", str(tmp_path), "--model", bench.base])
     with pytest.raises(SystemExit):
         main(["run", "--method", "nothing", "--model", bench.base])
+    with pytest.raises(SystemExit):
+        main(["tune", "--method", "base", "--model", bench.base])
+    with pytest.raises(SystemExit, match="no data of task instructions"):
+        main(["run", "--method", "base", "--out", str(tmp_path), "--model", bench.base])
     assert [*TASKS] == ["instructions", "sentiment", "harmless", "gsm8k"]
 
 
