@@ -13,12 +13,14 @@ in the same time.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ from benchmarks import pairs
 from benchmarks.commands import circumstances, command_line
 from benchmarks.ranking_shape import MODEL
 from benchmarks.reporting import median_interval, print_facts, print_table, write_json
+from twofold.models import prepacked
 from twofold.sampling.base import Sampling
 from twofold.sampling.local import LocalSampler
 
@@ -78,6 +81,16 @@ def ours(sampler: LocalSampler, case: Case) -> Side:
     def draw(prompts: Sequence[Tensor], seed: int) -> list[int]:
         drafts = sampler.sample(prompts, samples=case.samples, seed=(seed, 0))
         return [len(d.tokens) for several in drafts for d in several]
+
+    return draw
+
+
+def unpacked(side: Side) -> Side:
+    """The same without packed copies of the weights."""
+
+    def draw(prompts: Sequence[Tensor], seed: int) -> list[int]:
+        with patch.object(prepacked, "FEWEST", math.inf):
+            return side(prompts, seed)
 
     return draw
 
@@ -216,6 +229,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a pretrained model of this folder, on real HH prompts, to the cap")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --model, on a CPU")
     parser.add_argument("--copies", action="store_true", help="also measure a copy of the prompt for each sample")
+    parser.add_argument("--unpacked", action="store_true", help="also measure without packed weights, on a CPU")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -228,6 +242,8 @@ def main() -> None:
     sides = {"ours": ours(sampler, case), "generate": generate(peer, stops, case, size)}
     if asked.copies:
         sides["copies"] = ours(with_copies(model, stops, case, asked.size), case)
+    if asked.unpacked:
+        sides["unpacked"] = unpacked(sides["ours"])
     for name in sides.keys() - {"generate"}:
         spent(sides[name], prompts[:4], 0)
     turns: list[dict[str, Turn]] = []

@@ -1,6 +1,6 @@
 """Linear layers whose weights are in the memory layout of the CPU's matrix products (oneDNN's prepacked weights).
 
-A product with few rows spends up to half of its time on changing the weight's layout. Decoding multiplies the same
+A product with few rows spends much of its time on changing the weight's layout. Decoding multiplies the same
 weights in every step, so it changes them once.
 """
 
