@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ class Finished:
 
 
 def finished(path: Path, protocol: Protocol) -> list[Finished]:
-    """All cells in order. Raises DataError for a cell of another protocol, or for two data sets of one task."""
+    """All cells in order; of one that two processes finished at once, the first line. Raises DataError for a cell of
+    another protocol, or for two data sets of one task."""
     found: list[Finished] = []
     if not path.is_file():
         return found
@@ -41,7 +43,10 @@ def finished(path: Path, protocol: Protocol) -> list[Finished]:
         if data.setdefault(cell.request["task"], cell.request["data"]) != cell.request["data"]:
             what = f"is of other data of task {cell.request['task']} than the cells before it"
             raise DataError(what, where=where, remedy="name another --out for other data or another base")
-    return found
+    first: dict[str, Finished] = {}
+    for cell in found:
+        first.setdefault(json.dumps(cell.request, sort_keys=True), cell)
+    return [*first.values()]
 
 
 def known(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -265,7 +265,9 @@ def test_cells_of_another_protocol_or_of_other_data_are_refused(bench: Bench, tm
     with pytest.raises(DataError, match="another protocol: version 2 instead of 3"):
         ledger.finished(bench.ledger, replace(SMALL, version=3))
     path, request = tmp_path / "ledger.jsonl", bench.request(Cell("base", {}, 0))
-    ledger.add(path, request, {})
+    for value in (0.25, 0.5):
+        ledger.add(path, request, {"values": [value]})
+    assert [cell.reply for cell in ledger.finished(path, SMALL)] == [{"values": [0.25]}]
     ledger.add(path, {**request, "data": "others"}, {})
     with pytest.raises(DataError, match="other data of task instructions"):
         ledger.finished(path, SMALL)
