@@ -44,7 +44,7 @@ def test_constants_are_these() -> None:
         "logprob.TILE": {"cpu": (2048, 1024), "cuda": (8192, 32768)}, "machine.GIB": 1_073_741_824,
         "masters._LOW": 65_535, "masters._PERIOD": 262_139, "packing._FAR": 4_611_686_018_427_387_904,
         "packing._LONG": 320, "packing._WASTE": 1.25, "precision.NARROWEST": 512, "precision.FAST": 1.5,
-        "prepacked.SMALLEST": 65_536, "prepacked.FEWEST": 16, "prepacked.MOST_MEMORY": 0.25,
+        "prepacked.SMALLEST": 65_536, "prepacked.FEWEST": 16, "prepacked.ROWS": 32, "prepacked.MOST_MEMORY": 0.25,
         "quantized.BYTES_PER_WEIGHT": {"nf4": 0.515869140625, "int8": 1.0}, "reference.CACHE_VERSION": 3,
         "reference._PART": 16, "reference._WINDOW": 16_384, "seq2seq._WASTE": 1.25, "seq2seq._SHORT": 16,
         "small_copy.WINDOW": 8, "small_copy.SWITCH": 20, "small_copy.POSITIONS": 48, "small_copy._VOCABULARY": 64,

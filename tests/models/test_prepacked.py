@@ -134,6 +134,29 @@ def test_a_torch_that_cannot_or_is_wrong_multiplies_as_before(
         prepacked._works.cache_clear()
 
 
+def test_random_numbers_stay_as_they_are() -> None:
+    """The trial of a dtype draws none, or a run would depend on what was sampled before it."""
+    before = torch.get_rng_state()
+    assert prepacked._works.__wrapped__(torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_layers_are_restored_if_one_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where memory ends in the middle."""
+    model, before = wide_llama(), prepacked._forward
+
+    def forward(layer: nn.Linear, dtype: torch.dtype) -> Any:
+        if layer is model.lm_head:
+            raise MemoryError
+        return before(layer, dtype)
+
+    assert prepacked._works(torch.float32)
+    monkeypatch.setattr(prepacked, "_forward", forward)
+    with pytest.raises(MemoryError), prepacked.prepacked(model, 16):
+        raise AssertionError
+    assert packed_names(model) == set()
+
+
 def test_a_torch_without_onednn_multiplies_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not prepacked._works.__wrapped__(torch.float32)

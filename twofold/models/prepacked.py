@@ -20,6 +20,8 @@ SMALLEST = 2**16
 """Values of a weight. A smaller one is multiplied as it is."""
 FEWEST = 16
 """Steps for which packing takes less time than it saves, at any number of rows."""
+ROWS = 32
+"""The number for which the layout is chosen."""
 MOST_MEMORY = 0.25
 """Of the memory that is available."""
 Forward = Callable[[Tensor], Tensor]
@@ -39,13 +41,13 @@ def prepacked(model: nn.Module, steps: int) -> Iterator[None]:
     free = available_memory()
     if free is not None and size > MOST_MEMORY * free:
         layers = []
-    for layer, dtype in layers:
-        vars(layer)["forward"] = _forward(layer, dtype)  # takes precedence over its class's
     try:
+        for layer, dtype in layers:
+            vars(layer)["forward"] = _forward(layer, dtype)  # takes precedence over its class's
         yield
     finally:
         for layer, _ in layers:
-            del vars(layer)["forward"]
+            vars(layer).pop("forward", None)
 
 
 def _can_pack(layer: nn.Module) -> TypeGuard[nn.Linear]:
@@ -62,9 +64,11 @@ def _works(dtype: torch.dtype) -> bool:
     """Whether this processor and this torch multiply packed weights of `dtype`, and rightly."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
-    layer = nn.Linear(64, 32, dtype=dtype)
+    layer = nn.Linear(64, 32, device="meta", dtype=dtype).to_empty(device="cpu")  # draws no random numbers
     rows = torch.linspace(-1, 1, 3 * 64, dtype=dtype).view(3, 64)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        layer.weight.copy_(torch.linspace(-0.2, 0.1, 32 * 64).view(32, 64).sin())
+        layer.bias.copy_(torch.linspace(0.5, -1, 32))
         try:
             error = (_forward(layer, dtype)(rows) - layer(rows)).abs().max()
         except (AttributeError, RuntimeError):  # operators that torch gives no promise for
@@ -76,7 +80,7 @@ def _forward(layer: nn.Linear, dtype: torch.dtype) -> Forward:
     """The layer's product with a packed copy of its weight."""
     with torch.no_grad():
         weight, bias = layer.weight.to(dtype), layer.bias
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), FEWEST)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
         bias = None if bias is None else bias.to(dtype)
     linear = torch.ops.mkldnn._linear_pointwise
 
