@@ -59,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", action="append", default=[], help=which)
     parser.add_argument("--seed", type=int, action="append", default=[], help="by default that of the screening")
     parser.add_argument("--split", choices=["development", "test"], default="test", help="of `run` and `room`")
-    which = "KEY=NUMBER; of `run` and, for named methods, of tables: instead of the tuned point; of `tune`: one more"
+    which = "KEY=NUMBER; `run`, and tables for named methods: instead of the tuned point; `tune`: one more value to try"
     parser.add_argument("--point", type=_setting, action="append", default=[], help=which)
     options = parser.parse_args(words)
     names = options.method or [*METHODS]
