@@ -117,7 +117,9 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         from experiments.pretrained import figure  # imports matplotlib
 
         if action == "figure":
-            return f"{figure.draw(cells, bench.here / f'{split}.svg')}"
+            drawn = figure.draw(cells, bench.here / f"{split}.svg")
+            tables = [figure.looks_table(cells), figure.gains_table(cells)]
+            return "\n".join([str(drawn), *(markdown(table) for table in tables if table)])
         path = bench.here / f"frontier-{split}.svg"
         found = ledger.finished(bench.ledger, bench.protocol)
         drawn = figure.draw_frontier(found, bench.task.name, split, path)

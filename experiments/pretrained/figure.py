@@ -1,8 +1,9 @@
-"""SVG figures: held-out accuracy against quality, one line per method; value against KL, one dot per run."""
+"""SVG figures: held-out accuracy against quality, one line for each method; value against KL, one dot per run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,9 +16,9 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator
 
 from experiments.harness.pages import STYLE, points, typeset
-from experiments.pretrained.cells import BASE
+from experiments.pretrained.cells import BASE, LOOKS
 from experiments.pretrained.ledger import Finished
-from experiments.pretrained.methods import ALL
+from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS
 from experiments.pretrained.protocol import MAX_KL, SCREENING_SEED
 from experiments.pretrained.table import clustered, parts_of
 from twofold.errors import DataError
@@ -50,27 +51,75 @@ def lines_of(cells: Cells) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
+def panel_of(method: str) -> str:
+    """The panel of the figure that a method belongs to."""
+    if method in INTERVENTIONS:
+        return "PDPO, one part changed"
+    if method.startswith("PDPO"):
+        return "PDPO and its forms"
+    return "offline" if METHODS[method].reads == "pairs" else "on policy"
+
+
 def draw(cells: Cells, path: Path) -> Path:
-    """Write the figure. Raises DataError if no screening was measured along its training."""
+    """Write the figure, a panel for each kind of method. Raises DataError if no screening was measured along its
+    training."""
     lines = lines_of(cells)
     if not lines:
         remedy = "python -m experiments.pretrained run --split development"
         raise DataError("no method was screened", where=str(path), remedy=remedy)
+    panels = sorted({panel_of(method) for method in lines}, key=str.lower)
+    across = min(2, len(panels))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 4.4))
-        colors = [plt.get_cmap("tab20")(number) for number in range(20)]
-        for number, (method, points) in enumerate(lines.items()):
-            color = colors[number % len(colors)]
-            heavy = method.startswith("PDPO") or method == "DPO"
-            across, up = zip(*((100 * x, 100 * y) for x, y in points), strict=True)
-            axes.plot(across, up, color=color, marker=".", linewidth=2.2 if heavy else 1.1, label=method)
-            axes.plot(across[-1], up[-1], color=color, marker="o", markersize=5)
-        axes.set_xlabel("held-out pairs in order, %")
-        axes.set_ylabel("value of its answers, %")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+        size = (4.2 * across, 3.6 * ceil(len(panels) / across))
+        figure, grid = plt.subplots(
+            ceil(len(panels) / across), across, figsize=size, sharex=True, sharey=True, squeeze=False
+        )
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            own = [method for method in lines if panel_of(method) == panel]
+            for method in (method for method in lines if method not in own):
+                axes.plot(*_percent(lines[method]), color="#8884", linewidth=0.8)
+            for number, method in enumerate(own):
+                color = plt.get_cmap("tab10")(number % 10)
+                axes.plot(*_percent(lines[method]), color=color, marker=".", linewidth=1.4, label=method)
+                axes.plot(*_percent(lines[method][-1:]), color=color, marker="o", markersize=6)
+            axes.set_title(panel)
+            axes.legend(loc="upper left", fontsize=7)
+        for axes in grid.flat[len(panels) - across : len(panels)]:  # the last one of each column
+            axes.set_xlabel("held-out pairs in order, %")
+            axes.tick_params(labelbottom=True)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("value of its answers, %")
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
     return path
+
+
+def _percent(line: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [100 * x for x, _ in line], [100 * y for _, y in line]
+
+
+def looks_table(cells: Cells) -> list[tuple[str, ...]]:
+    """Accuracy on held-out pairs and value of answers at each look along the training, in percent."""
+    parts = [f"{number}/{LOOKS}" for number in range(1, LOOKS + 1)]
+    table = [("method", *(f"in order {part}" for part in parts), *(f"value {part}" for part in parts))]
+    for method, line in lines_of(cells).items():
+        table.append((method, *(f"{100 * each[side]:.1f}" for side in (0, 1) for each in line[-LOOKS:])))
+    return table
+
+
+def gains_table(cells: Cells) -> list[tuple[str, ...]]:
+    """Means over methods (without the interventions) of what each gains before its first look and after it, in points,
+    with Student's interval over methods. Empty unless the base and two methods were measured."""
+    lines = [line for name, line in lines_of(cells).items() if name in METHODS and len(line) == LOOKS + 1]
+    if len(lines) < 2:
+        return []
+    table: list[tuple[str, ...]] = [(f"{len(lines)} methods", "in order", "value")]
+    for name, begin, end in ((f"first 1/{LOOKS} of the tokens", 0, 1), ("the rest", 1, LOOKS)):
+        gains = ([line[end][side] - line[begin][side] for line in lines] for side in (0, 1))
+        table.append(typeset((name, *(points(mean_interval(each)) for each in gains))))
+    return table
 
 
 def dots_of(found: Sequence[Finished], task: str, split: str, part: str) -> dict[str, list[tuple[float, float]]]:
