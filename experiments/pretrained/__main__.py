@@ -37,7 +37,7 @@ from experiments.pretrained.table import (
     values_table,
 )
 from experiments.pretrained.tasks import Task
-from experiments.pretrained.tuning import point_of, tuned, write_tune
+from experiments.pretrained.tuning import point_of, write_tune
 from twofold.cli.progress import RichProgress
 from twofold.demo.real_model import located
 from twofold.errors import DataError, TwofoldError
@@ -133,10 +133,12 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
 
 
 def shown(bench: Bench, options: Any) -> Cells:
-    """What has run. A point that is named replaces that of the methods that are named, or of all methods."""
+    """What has run, each method at its own point. One that is named replaces that of the methods that are named, or of
+    all methods."""
     points = {name: dict(options.point) for name in options.method or ALL} if options.point else {}
     found = ledger.finished(bench.ledger, bench.protocol)
-    return by_method(found, bench.task.name, options.split, points, tuned(bench))
+    own = {name: point_of(bench, name) for name in ALL}
+    return by_method(found, bench.task.name, options.split, points, own)
 
 
 def _why(cells: Cells) -> str:

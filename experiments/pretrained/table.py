@@ -46,21 +46,21 @@ def by_method(
     task: str,
     split: str = "test",
     points: Mapping[str, Point] | None = None,
-    tuned: Mapping[str, Point] | None = None,
+    own: Mapping[str, Point] | None = None,
 ) -> dict[str, dict[int, Mapping[str, Any]]]:
-    """The cells of a task, those of a method at one point: the one in `points`; else the tuned one, if it has run; else
-    the last one that ran."""
+    """The cells of a task, those of a method at one point: the one in `points`; else its `own` (tuned, or the first of
+    its grid), if it has run; else the last one that ran."""
     every: dict[str, list[Finished]] = {}
     for cell in found:
         if (cell.request["task"], cell.request["split"]) == (task, split):
             every.setdefault(cell.request["method"], []).append(cell)
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for method, own in every.items():
-        ran = [cell.request["point"] for cell in own]
-        chosen = (tuned or {}).get(method)
+    for method, runs in every.items():
+        ran = [cell.request["point"] for cell in runs]
+        chosen = (own or {}).get(method)
         point = (points or {}).get(method, chosen if chosen in ran else ran[-1])
         if point in ran:
-            cells[method] = {c.request["seed"]: c.reply for c in own if c.request["point"] == point}
+            cells[method] = {c.request["seed"]: c.reply for c in runs if c.request["point"] == point}
     return cells
 
 

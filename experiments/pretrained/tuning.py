@@ -69,7 +69,7 @@ def write_tune(bench: Bench, names: Sequence[str], more: Point = NONE) -> Path:
 def steps_of(bench: Bench, name: str) -> int | None:
     """The steps of a budget, of any development cell of the method: they hardly depend on the point."""
     found = ledger.finished(bench.ledger, bench.protocol)
-    cells = by_method(found, bench.task.name, "development", tuned=tuned(bench))
+    cells = by_method(found, bench.task.name, "development", own=tuned(bench))
     return next((reply["steps"] for reply in cells.get(name, {}).values()), None)
 
 

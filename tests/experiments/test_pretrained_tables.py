@@ -14,7 +14,7 @@ from experiments.pretrained.__main__ import main, shown
 from experiments.pretrained.cells import Bench
 from experiments.pretrained.instructions import Instructions
 from experiments.pretrained.ledger import Finished
-from experiments.pretrained.methods import RATE
+from experiments.pretrained.methods import METHODS, RATE
 from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.table import (
@@ -103,7 +103,7 @@ def test_the_plan_adds_up_what_cells_cost() -> None:
     assert plan_table({})[1][0] == "no method has been run yet"
 
 
-def test_a_table_is_of_tuned_points_of_the_last_ones_or_of_those_that_are_named() -> None:
+def test_a_table_is_of_own_points_of_the_last_ones_or_of_those_that_are_named() -> None:
     low, high = {"optimizer.learning_rate": 3e-4}, {"optimizer.learning_rate": 1e-3}
     cells = [made("base", 0, [0.0] * 4), made("DPO", 1, [0.25] * 4, high), made("DPO", 1, [0.5] * 4, low)]
     cells += [made("DPO", 2, [0.75] * 4, low), made("IPO", 1, [1.0] * 4, low)]
@@ -113,25 +113,24 @@ def test_a_table_is_of_tuned_points_of_the_last_ones_or_of_those_that_are_named(
         return {name: {seed: reply["values"][0] for seed, reply in runs.items()} for name, runs in found.items()}
 
     last = {"base": {0: 0.0}, "DPO": {1: 0.5, 2: 0.75}, "IPO": {1: 1.0}}
-    assert values() == values(points={"DPO": low, "IPO": low}) == values(tuned={"IPO": high}) == last
-    assert values(tuned={"DPO": high}) == values(points={"DPO": high}) == {**last, "DPO": {1: 0.25}}
-    assert values(points={"DPO": low}, tuned={"DPO": high}) == last
+    assert values() == values(points={"DPO": low, "IPO": low}) == values(own={"IPO": high}) == last
+    assert values(own={"DPO": high}) == values(points={"DPO": high}) == {**last, "DPO": {1: 0.25}}
+    assert values(points={"DPO": low}, own={"DPO": high}) == last
     assert values(points={"DPO": high, "IPO": high}) == {"base": {0: 0.0}, "DPO": {1: 0.25}}
+
+
+def record(bench: Bench, method: str, point: Mapping[str, float], value: float) -> None:
+    """A finished cell of `instructions` with seed 1."""
+    what = {"task": "instructions", "data": "d", "protocol": PROTOCOL.as_dict()}
+    request = {**what, "method": method, "point": point, "seed": 1, "split": "test"}
+    ledger.add(bench.ledger, request, made(method, 1, [value] * 4).reply)
 
 
 def test_a_point_is_that_of_the_methods_that_are_named_or_of_all(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Instructions(limit=2), "", PROTOCOL, Silent())
     low, high = {RATE: 3e-4, "objective.beta": 0.5}, {RATE: 1e-3, "objective.beta": 0.5}
     for method, point, value in (("DPO", high, 0.25), ("DPO", low, 0.5), ("IPO", high, 0.75), ("IPO", low, 1.0)):
-        reply = made(method, 1, [value] * 4).reply
-        request = {
-            "task": "instructions",
-            "data": "d",
-            "protocol": PROTOCOL.as_dict(),
-            "method": method,
-            "point": point,
-        }
-        ledger.add(bench.ledger, {**request, "seed": 1, "split": "test"}, reply)
+        record(bench, method, point, value)
 
     def values(*methods: str) -> list[float]:
         options = argparse.Namespace(method=methods, split="test", point=[*high.items()])
@@ -139,3 +138,14 @@ def test_a_point_is_that_of_the_methods_that_are_named_or_of_all(tmp_path: Path)
 
     assert values() == [0.25, 0.75]
     assert values("DPO") == [0.25, 1.0]
+
+
+def test_a_method_that_was_not_tuned_is_at_the_first_point_of_its_grid(tmp_path: Path) -> None:
+    """A later point of an intervention or of a method that no sweep tuned replaces nothing."""
+    bench = Bench(tmp_path, Instructions(limit=2), "", PROTOCOL, Silent())
+    for name, tuned_as in (("IPO", "IPO"), ("PDPO, gate", "PDPO")):
+        for point, value in ((METHODS[tuned_as].grid[0], 0.25), (METHODS[tuned_as].grid[3], 0.5)):
+            record(bench, name, point, value)
+    options = argparse.Namespace(method=(), split="test", point=[])
+    cells = shown(bench, options)
+    assert {name: runs[1]["values"][0] for name, runs in cells.items()} == {"IPO": 0.25, "PDPO, gate": 0.25}
