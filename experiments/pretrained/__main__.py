@@ -22,7 +22,7 @@ from experiments.pretrained.harmless import Harmless
 from experiments.pretrained.instructions import Instructions
 from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS
 from experiments.pretrained.plan import plan_table
-from experiments.pretrained.protocol import FINALIST_SEEDS, SCREENING_SEED, Protocol
+from experiments.pretrained.protocol import DEVELOPMENT_SEED, FINALIST_SEEDS, SCREENING_SEED, Protocol
 from experiments.pretrained.sentiment import SentimentTask
 from experiments.pretrained.table import (
     Cells,
@@ -142,9 +142,10 @@ def shown(bench: Bench, options: Any) -> Cells:
 
 
 def _why(cells: Cells) -> str:
-    """The interventions against PDPO; of all runs what the generator did, and what became of the policy."""
-    changed = {name: runs for name, runs in cells.items() if name in (CHANGED, *INTERVENTIONS)}
-    seeds = (SCREENING_SEED, *FINALIST_SEEDS)
+    """PDPO's interventions and forms against PDPO. Of all runs what the generator did, and what the policy became."""
+    forms = [name for name, method in METHODS.items() if method.reads == "rest"]
+    changed = {name: runs for name, runs in cells.items() if name in (CHANGED, *INTERVENTIONS, *forms)}
+    seeds = (SCREENING_SEED, *FINALIST_SEEDS, DEVELOPMENT_SEED)
     tests = [comparisons(changed, part, seeds, baselines=(CHANGED,)) for part in parts_of(changed)]
     tables = [
         values_table(changed),

@@ -67,8 +67,9 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the screening's seed and of the finalists'."""
-    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (0, 2)]
+    """Of the seeds of the screening, of the finalists and of development; PDPO's forms are compared, too."""
+    found = [made("PDPO", s, [0.0, 1.0, 0.0, 1.0], metrics={"active": 0.5, "gap": -0.01}) for s in (0, 2, 100)]
+    found += [made("PDPO, verified", 100, [0.0, 0.0, 0.0, 0.0]), made("PDPO + NLL", 0, [0.0, 0.0, 0.0, 0.0])]
     found += [made("PDPO, anchor", s, [1.0, 1.0, 1.0, 1.0], metrics={"active": 0.25}) for s in (0, 2)]
     found += [made("DPO", 1, [0.0, 0.0, 0.0, 0.0], metrics={"chosen_reward": 0.5, "rejected_reward": -0.125})]
     for cell in found:
@@ -79,9 +80,10 @@ def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
     main(["why", "--out", str(tmp_path), "--model", str(letter_chain(tmp_path / "base"))])
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("| PDPO, anchor | PDPO | 2 | +50.0 [+50.0, +50.0] |") for line in lines)
-    assert "| PDPO | 2 | 50% | – | – | −0.010 | – | – | – | – | – |" in lines
+    assert any(line.startswith("| PDPO, verified | PDPO | 1 | −50.0 [−50.0, −50.0] |") for line in lines)
+    assert "| PDPO | 3 | 50% | – | – | −0.010 | – | – | – | – | – |" in lines
     assert "| DPO | 1 | – | – | – | – | – | – | – | 0.500 | −0.125 |" in lines
-    assert not any(line.startswith("| DPO | PDPO") for line in lines)
+    assert not any(line.startswith(("| DPO | PDPO", "| PDPO + NLL | PDPO")) for line in lines)
 
 
 def test_what_became_of_the_policy() -> None:
