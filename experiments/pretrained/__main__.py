@@ -25,6 +25,7 @@ from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import DEVELOPMENT_SEED, FINALIST_SEEDS, SCREENING_SEED, Protocol
 from experiments.pretrained.sentiment import SentimentTask
 from experiments.pretrained.table import (
+    ORDERED,
     Cells,
     by_method,
     comparison_table,
@@ -32,11 +33,12 @@ from experiments.pretrained.table import (
     cost_table,
     generator_table,
     mean,
+    paired,
     parts_of,
     policy_table,
     values_table,
 )
-from experiments.pretrained.tasks import Task
+from experiments.pretrained.tasks import PAIRS, Task
 from experiments.pretrained.tuning import point_of, write_tune
 from twofold.cli.progress import RichProgress
 from twofold.demo.real_model import located
@@ -93,7 +95,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     seeds, split = options.seed or [SCREENING_SEED], options.split
     facts = bench.here / "facts.json"
     if action == "prepare":
-        if not facts.is_file():  # other rows would be another comparison
+        if not facts.is_file() or not (bench.here / PAIRS).is_file():  # other rows would be another comparison
             bench.here.mkdir(parents=True, exist_ok=True)
             made = bench.task.prepare(bench.here, bench.base, bench.progress)
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
@@ -128,8 +130,9 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         return "\n".join([str(drawn), *tables])
     if action == "why":
         return _why(cells)
-    tests = [markdown(comparison_table(comparisons(cells, part))) for part in parts_of(cells)]
-    return "\n".join([markdown(values_table(cells)), *tests, markdown(cost_table(cells))])
+    tested = [comparisons(cells, part) for part in parts_of(cells)] + [comparisons(paired(cells), ORDERED)]
+    tests = [comparison_table(each) for each in tested if each]
+    return "\n".join(map(markdown, [values_table(cells), *tests, cost_table(cells)]))
 
 
 def shown(bench: Bench, options: Any) -> Cells:

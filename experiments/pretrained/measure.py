@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,8 +45,8 @@ def of_texts(rows: Sequence[TaskRow], texts: Texts, values: Sequence[Sequence[fl
 
 
 def of_policy(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[str, Any]:
-    """Answers at temperature 1, their KL to the base, and the share of held-out pairs that the implicit reward puts in
-    order."""
+    """Answers at temperature 1, their KL to the base, and the held-out pairs that the implicit reward puts in order:
+    all together, and their share by prompt."""
     rows, encoder = rows_of(bench.here, cell.split), context.encoder
     prompts = [encoder.prompt(row.prompt) for row in rows]
     sampler = context.sampler(training=False)
@@ -58,12 +58,14 @@ def of_policy(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> 
     ]
     cut = sum(d.truncated for several in drafts for d in several)
     values, logratios = bench.task.values(bench.here, rows, texts), _logratios(policy, groups)
+    ordered = _ordered(bench, policy, context)
     return {
         **of_texts(rows, texts, values, cut),
         "kl": [round(fmean(kls), 4) for kls in logratios],
         "logratio": by_verdict(values, logratios),
         "entropy": _surprise(drafts),
-        "accuracy": _accuracy(bench, policy, context),
+        "accuracy": _accuracy(ordered),
+        "ordered": [round(fmean(each), 4) for each in ordered.values()],
     }
 
 
@@ -81,7 +83,10 @@ def look(bench: Bench, cell: Cell, policy: Policy, context: RunContext) -> dict[
         [encoder.prompt(row.prompt) for row in rows], seed=(NOISE + cell.seed, 0)
     )
     values = bench.task.values(bench.here, rows, [[encoder.text(d.tokens) for d in several] for several in drafts])
-    return {"value": round(fmean(v for row in values for v in row), 5), "accuracy": _accuracy(bench, policy, context)}
+    return {
+        "value": round(fmean(v for row in values for v in row), 5),
+        "accuracy": _accuracy(_ordered(bench, policy, context)),
+    }
 
 
 def _logratios(policy: Policy, groups: Sequence[Group], other: Logps | None = None) -> list[list[float]]:
@@ -105,11 +110,18 @@ def _surprise(drafts: Sequence[Sequence[Sample]]) -> float:
     return round(-float(sum(x.sum() for x in every)) / sum(map(len, every)), 4)
 
 
-def _accuracy(bench: Bench, policy: Policy, context: RunContext) -> dict[str, int]:
-    """Held-out pairs, and how many of them the implicit reward puts in order. The reference is that of all cells."""
+def _ordered(bench: Bench, policy: Policy, context: RunContext) -> dict[str, list[bool]]:
+    """By prompt, whether the implicit reward puts each held-out pair in order. The reference is that of all cells."""
     records = list(read(str(bench.here / HELDOUT)).records)
     groups = encode(records, context.encoder, Silent()).groups
     if not bench.heldout:
         bench.heldout.extend(_of_reference(policy, groups))
-    gaps = _logratios(policy, groups, bench.heldout)
-    return {"n": len(gaps), "right": sum(chosen > rejected for chosen, rejected in gaps)}
+    found: dict[str, list[bool]] = {}
+    for record, (chosen, rejected) in zip(records, _logratios(policy, groups, bench.heldout), strict=True):
+        found.setdefault(str(record.prompt), []).append(chosen > rejected)
+    return found
+
+
+def _accuracy(ordered: Mapping[str, Sequence[bool]]) -> dict[str, int]:
+    """Held-out pairs, and how many of them are in order."""
+    return {"n": sum(map(len, ordered.values())), "right": sum(map(sum, ordered.values()))}

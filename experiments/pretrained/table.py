@@ -26,6 +26,8 @@ from twofold.statistics import (
 Array = NDArray[np.float64]
 Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """Replies by method and seed."""
+ORDERED = "pairs in order"
+"""The part that is the held-out pairs. Only `paired` cells have it prompt by prompt."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,15 @@ def parts_of(cells: Cells) -> list[str]:
     return list(dict.fromkeys(part for runs in cells.values() for reply in runs.values() for part in reply["parts"]))
 
 
+def paired(cells: Cells) -> Cells:
+    """The methods whose runs all have their held-out pairs prompt by prompt."""
+    return {method: runs for method, runs in cells.items() if all("ordered" in reply for reply in runs.values())}
+
+
 def clustered(reply: Mapping[str, Any], part: str) -> Array:
     """The mean value of each cluster of a part [clusters], in the order of the rows."""
+    if part == ORDERED:
+        return np.array(reply["ordered"])
     chosen = [i for i, name in enumerate(reply["parts"]) if name == part]
     values, clusters = [reply["values"][i] for i in chosen], [reply["clusters"][i] for i in chosen]
     return by_cluster(values, clusters) / by_cluster([1.0] * len(values), clusters)
@@ -112,7 +121,7 @@ def comparisons(
 def values_table(cells: Cells) -> list[tuple[str, ...]]:
     """Each method's value on every part, with its side effects."""
     parts = parts_of(cells)
-    head = ("method", "seeds", *(f"{part} [95%]" for part in parts), "KL, nats", "words", "cut off", "pairs in order")
+    head = ("method", "seeds", *(f"{part} [95%]" for part in parts), "KL, nats", "words", "cut off", ORDERED)
     lines: list[tuple[str, ...]] = [head]
     for method, runs in cells.items():
         every = list(runs.values())
@@ -120,6 +129,8 @@ def values_table(cells: Cells) -> list[tuple[str, ...]]:
         kl = _mean(every, lambda r: fmean(r["kl"]), "{:.2f}")
         style = _mean(every, lambda r: fmean(r["words"]), "{:.1f}"), _mean(every, lambda r: r["truncated"], "{:.0%}")
         ordered = _mean(every, lambda r: r["accuracy"]["right"] / r["accuracy"]["n"], "{:.1%}")
+        if method in paired(cells):
+            ordered = percent(mean(runs, ORDERED))
         failed = sum("failed" in r for r in every)
         name = method + (f" ({failed} not finite)" if failed else "")
         lines.append(typeset((name, str(len(every)), *own, kl, *style, ordered)))

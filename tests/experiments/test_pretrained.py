@@ -19,13 +19,14 @@ from experiments.pretrained import ledger, measure
 from experiments.pretrained.__main__ import TASKS, main
 from experiments.pretrained.cells import Bench, Cell, ReferenceSampler, mean_metrics, players
 from experiments.pretrained.figure import draw, lines_of
+from experiments.pretrained.harmless import Harmless
 from experiments.pretrained.instructions import UNSEEN_PART, Instructions
 from experiments.pretrained.methods import ALL, INTERVENTIONS, METHODS, RATE
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.questions import QUESTIONS_OF, SEEN, UNSEEN
 from experiments.pretrained.reward_models import RewardModel
 from experiments.pretrained.table import by_method
-from experiments.pretrained.tasks import rows_of
+from experiments.pretrained.tasks import PAIRS, rows_of
 from experiments.pretrained.tuning import point_of, steps_of, tuned, write_tune
 from support.word_chain import letter_chain
 from twofold.batch import Group
@@ -91,6 +92,8 @@ def test_a_cell_spends_its_tokens_is_measured_and_is_not_trained_again(bench: Be
     assert reply["answers"] == 2 * len(rows)
     assert set(reply["values"]) <= {0.0, 0.5, 1.0}
     assert 0 <= reply["accuracy"]["right"] <= reply["accuracy"]["n"]
+    assert len(reply["ordered"]) == len({row["prompt"] for row in read_rows(bench.here / "heldout.jsonl")})
+    assert sum(reply["ordered"]) > 0
     assert 0 < reply["metrics"]["loss"] < 1
     assert set(reply["logratio"]) <= {"right", "wrong"} != set()
     before = bench.ledger.read_bytes()
@@ -339,7 +342,19 @@ def test_prepare_changes_no_rows_and_trains_a_judge_that_is_missing(
     folder = tmp_path / task
     folder.mkdir()
     (folder / "facts.json").write_text('{"pairs": 3}\n', encoding="utf-8")
+    (folder / PAIRS).touch()
     judges: list[str] = []
     monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: judges.append(here.name))
     main(["prepare", "--task", task, "--out", str(tmp_path), "--model", bench.base])
-    assert (judges, [path.name for path in folder.iterdir()]) == (trained, ["facts.json"])
+    assert (judges, sorted(path.name for path in folder.iterdir())) == (trained, ["facts.json", PAIRS])
+
+
+def test_prepare_makes_rows_again_of_which_only_the_facts_are_in_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harmless").mkdir()
+    (tmp_path / "harmless" / "facts.json").write_text("{}\n", encoding="utf-8")
+    monkeypatch.setattr(Harmless, "prepare", lambda task, here, base, progress: {"pairs": 5})
+    monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: None)
+    main(["prepare", "--task", "harmless", "--out", str(tmp_path), "--model", str(tmp_path)])
+    assert json.loads((tmp_path / "harmless" / "facts.json").read_text(encoding="utf-8")) == {"pairs": 5}

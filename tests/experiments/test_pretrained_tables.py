@@ -18,12 +18,14 @@ from experiments.pretrained.methods import METHODS, RATE
 from experiments.pretrained.plan import plan_table
 from experiments.pretrained.protocol import Protocol
 from experiments.pretrained.table import (
+    ORDERED,
     by_method,
     clustered,
     comparison_table,
     comparisons,
     cost_table,
     mean,
+    paired,
     policy_table,
     values_table,
 )
@@ -62,6 +64,21 @@ def test_figures_are_means_of_questions_and_comparisons_are_paired() -> None:
     assert values_table(cells)[2][0:2] == ("PDPO", "5")
     assert cost_table(cells)[1] == ("DPO", "1.0", "0.0", "0.5", "8", "1800", "1800")
     assert comparisons(by_method(found[:2], "t"), "test") == []
+
+
+def test_held_out_pairs_are_compared_where_all_runs_have_them_by_prompt() -> None:
+    """Old cells have their number only."""
+    found = [made("DPO", s, [0.0] * 4, ordered=[1.0, 0.5, 0.0]) for s in (1, 2)]
+    found += [made("IPO", s, [0.0] * 4, **({"ordered": [1.0] * 3} if s == 1 else {})) for s in (1, 2)]
+    found += [made("PDPO", s, [0.0] * 4, ordered=[1.0, 0.5, 0.75]) for s in (1, 2)]
+    cells = by_method(found, "t")
+    assert list(paired(cells)) == ["DPO", "PDPO"]
+    (one,) = comparisons(paired(cells), ORDERED)
+    assert (one.method, one.baseline, one.gain.value) == ("PDPO", "DPO", 0.25)
+    lines = values_table(cells)
+    assert [line[-1] for line in lines[1:3]] == ["50.0% [0.0%, 100.0%]", "75.0%"]
+    assert lines[3][-1].startswith("75.0% [")
+    assert lines[0][-1] == ORDERED
 
 
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from shutil import copytree
 
 import pyarrow
 import pyarrow.parquet
@@ -70,19 +72,47 @@ def test_continuations_are_judged_with_their_openings_by_the_classifier(
     assert reply["tokens"]["sampled"] > 0
 
 
+def hh_pair(*turns: str, chosen: str = "aaaaa", rejected: str = "ee s") -> dict[str, str]:
+    """A row as HH has it: the dialog and the answer in one text."""
+    speakers = cycle(("Human", "Assistant"))
+    dialog = "".join(f"\n\n{speaker}: {text}" for speaker, text in zip(speakers, turns, strict=False))
+    return {"chosen": f"{dialog}\n\nAssistant: {chosen}", "rejected": f"{dialog}\n\nAssistant: {rejected}"}
+
+
+@pytest.fixture
+def chatting(base: Path, tmp_path: Path) -> Path:
+    """The base with a chat template: dialogs of the judge are chats."""
+    folder = Path(copytree(base, tmp_path / "chatting"))
+    turns = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+    opened = "{% if add_generation_prompt %}assistant: {% endif %}"
+    (folder / "chat_template.jinja").write_text(turns + opened, encoding="utf-8")
+    return folder
+
+
 @pytest.mark.slow
-def test_answers_are_judged_beside_those_that_people_chose(tmp_path: Path, base: Path) -> None:
-    source, turn = tmp_path / "hh.jsonl.gz", "\n\nHuman: {}\n\nAssistant: {}"
-    rows = [
-        {"chosen": turn.format(f"ask {i}", "a" * 5), "rejected": turn.format(f"ask {i}", "ee s")} for i in range(24)
-    ]
+def test_answers_are_judged_beside_those_that_people_chose(tmp_path: Path, chatting: Path) -> None:
+    """A dialog that begins with a tested question is in no file. Those that begin with another one train the judge."""
+    source = tmp_path / "hh.jsonl.gz"
+    single = [hh_pair(f"ask {i}") for i in range(24)]
+    longer = [hh_pair(first, f"a as e{i}", "as es") for i in range(3) for first in ("ask 4", "ask 9")]
+    too_long = [hh_pair("ask 30", "a" * 21, "as es"), hh_pair("a" * 11), hh_pair("ask 31", chosen="a" * 11)]
     with gzip.open(source, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    task = Harmless(source, development=3, test=4, reward_model=replace(JUDGE, pairs=JUDGED))
-    bench = Bench(tmp_path, task, str(base), SMALL, Silent())
+        file.writelines(json.dumps(row) + "\n" for row in [*single, *longer, *too_long, hh_pair("ask 0", chosen="es")])
+    task = Harmless(source, development=3, test=4, longest=10, reward_model=replace(JUDGE, pairs=JUDGED))
+    bench = Bench(tmp_path, task, str(chatting), SMALL, Silent())
     bench.here.mkdir()
     facts = task.prepare(bench.here, bench.base, Silent())
-    assert (facts["pairs"], len(read_rows(bench.here / JUDGED)), facts["reward model"]["n"]) == (11, 6, 7)
+    assert (facts["pairs"], facts["pairs of the judge"], facts["reward model"]["n"]) == (17, 3, 7)
+    assert read_rows(bench.here / JUDGED)[0] == {
+        "prompt": [
+            {"role": "user", "content": "ask 9"},
+            {"role": "assistant", "content": "a as e0"},
+            {"role": "user", "content": "as es"},
+        ],
+        "chosen": [{"role": "assistant", "content": "aaaaa"}],
+        "rejected": [{"role": "assistant", "content": "ee s"}],
+    }
+    assert [row["prompt"] for row in read_rows(bench.here / "pairs.jsonl")] == [f"ask {i}" for i in range(7, 24)]
     tested = rows_of(bench.here, "test")
     assert [(row.prompt, row.answer) for row in tested] == [(f"ask {i}", "aaaaa") for i in range(3, 7)]
     values = task.values(bench.here, tested[:1], [["aaaaa", "s e", " "]])
