@@ -38,14 +38,15 @@ class Harmless:
         if not self.source.is_file():
             raise SystemExit(f"skipped: no HH at {self.source}; bring harmless-base-test.jsonl.gz")
         single, longer = self._pairs()
-        held, learned = single[: self.development + self.test], single[self.development + self.test :]
-        splits = {"development": held[: self.development], "test": held[self.development :]}
+        size = self.development + self.test
+        tested, learned = single[:size], single[size:]
+        splits = {"development": tested[: self.development], "test": tested[self.development :]}
         for split, rows in splits.items():
             answered = [{"prompt": r["prompt"], "answer": r["chosen"], "cluster": r["prompt"]} for r in rows]
             write_rows(here / f"{split}.jsonl", answered)
-        write_rows(here / HELDOUT, held)
-        tested = {row["prompt"] for row in held}
-        judged = [row for row in longer if row["prompt"][0]["content"] not in tested]
+        write_rows(here / HELDOUT, tested)
+        questions = {row["prompt"] for row in tested}
+        judged = [row for row in longer if row["prompt"][0]["content"] not in questions]
         write_rows(here / JUDGED, judged)
         write_rows(here / PAIRS, learned)
         write_rows(here / TRUTHS, truths_of(learned))
@@ -58,11 +59,12 @@ class Harmless:
 
     def values(self, here: Path, rows: Sequence[TaskRow], texts: Texts) -> list[list[float]]:
         """1 where a text scores above the answer that people chose, ½ where both score the same, 0 for no text."""
-        said = [[row.answer or "", *filter(str.strip, several)] for row, several in zip(rows, texts, strict=True)]
-        found = [dict(zip(a, b, strict=True)) for a, b in zip(said, scores(self.reward(here), rows, said), strict=True)]
+        judged = [[row.answer or "", *filter(str.strip, several)] for row, several in zip(rows, texts, strict=True)]
+        every = scores(self.reward(here), rows, judged)
+        found = [dict(zip(a, b, strict=True)) for a, b in zip(judged, every, strict=True)]
         return [
             [(1 + (known[t] > known[a]) - (known[t] < known[a])) / 2 if t.strip() else 0.0 for t in several]
-            for (a, *_), known, several in zip(said, found, texts, strict=True)
+            for (a, *_), known, several in zip(judged, found, texts, strict=True)
         ]
 
     def _pairs(self) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
@@ -80,8 +82,8 @@ class Harmless:
             if len(turns) == 1 and length <= self.longest:
                 single.setdefault(turns[0]["content"], {"prompt": turns[0]["content"], **answers})
             elif len(turns) > 1 and length <= 2 * self.longest:
-                said = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
-                longer.append({"prompt": turns, **said})
+                replies = {key: [{"role": "assistant", "content": text}] for key, text in answers.items()}
+                longer.append({"prompt": turns, **replies})
         return list(single.values()), longer
 
 

@@ -158,8 +158,8 @@ def cost_table(cells: Cells) -> list[tuple[str, ...]]:
     for method, runs in cells.items():
         every = list(runs.values())
         tokens = [_mean(every, lambda r, n=name: r["tokens"][n] / 1000, "{:.1f}") for name in names]
-        told = [_mean(every, lambda r, n=name: r[n], "{:.0f}") for name in ("steps", "train_cpu", "measure_cpu")]
-        lines.append((method, *tokens, *told))
+        costs = [_mean(every, lambda r, n=name: r[n], "{:.0f}") for name in ("steps", "train_cpu", "measure_cpu")]
+        lines.append((method, *tokens, *costs))
     return lines
 
 
