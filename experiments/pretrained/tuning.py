@@ -26,9 +26,12 @@ OURS = ("part", "cluster")
 
 
 def write_tune(bench: Bench, names: Sequence[str], more: Point = NONE) -> Path:
-    """Write `tune.yaml` and its recipes. The values of `more` are added to every sweep that has their keys. Each
-    method is trained once, at its first point, to count a budget's steps."""
+    """Write `tune.yaml` and its recipes, into a folder of its own unless `names` are all methods. The values of `more`
+    are added to every sweep that has their keys. Each method is trained once, at its first point, to count a budget's
+    steps."""
     folder = bench.here / "tune"
+    if set(names) != METHODS.keys():
+        folder /= "+".join(map(slug, names))
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     budget = 0
@@ -74,12 +77,15 @@ def steps_of(bench: Bench, name: str) -> int | None:
 
 
 def tuned(bench: Bench) -> Mapping[str, Point]:
-    """By method the point that `twofold tune` chose; empty before it has run."""
-    path = bench.here / "tune" / "out" / "results.json"
+    """By method the point that `twofold tune` chose; empty before it has run. A sweep of named methods replaces what
+    that of all methods chose."""
+    folder = bench.here / "tune"
     found: dict[str, Point] = {}
-    for method in read_json(path)["methods"] if path.is_file() else ():
-        trial = next(t for t in method["trials"] if t["number"] == method["winner"])
-        found[method["name"]] = {key: float(value) for key, value in trial["values"].items()}
+    for path in (*folder.glob("out/results.json"), *sorted(folder.glob("*/out/results.json"))):
+        for method in read_json(path)["methods"]:
+            chosen = (t["values"] for t in method["trials"] if t["number"] == method["winner"])
+            for values in chosen:  # none, if every point was out
+                found[method["name"]] = {key: float(value) for key, value in values.items()}
     return found
 
 

@@ -285,7 +285,7 @@ def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Benc
     assert [point.values[RATE] for point in grids[0].points] == [3e-4, 3e-4, 1e-3, 1e-3]
     assert steps_of(bench, "KTO") is None
     steps = bench.result(Cell("DPO", METHODS["DPO"].grid[0], 100, "development"))["steps"]
-    assert yaml.safe_load((bench.here / "tune" / "dpo.yaml").read_text())["training"]["steps"] == steps
+    assert yaml.safe_load((bench.here / "tune" / "dpo" / "dpo.yaml").read_text())["training"]["steps"] == steps
     assert settings.budget.steps == 4 * steps
     assert point_of(bench, "DPO") == METHODS["DPO"].grid[0]
     assert steps_of(bench, "DPO") == steps
@@ -295,6 +295,19 @@ def test_tuning_has_the_steps_of_the_budget_and_its_winners_are_used(bench: Benc
     (bench.here / "tune" / "out" / "results.json").write_text(json.dumps({"methods": [method]}))
     assert tuned(bench) == {"DPO": won}
     assert point_of(bench, "DPO") == won
+
+
+def test_sweeps_of_named_methods_have_folders_and_replace_the_sweep_of_all(bench: Bench, tmp_path: Path) -> None:
+    """A method whose points were all out has no winner."""
+    assert write_tune(bench, ["DPO", "DPO + NLL"]) == bench.here / "tune" / "dpo+dpo-nll" / "tune.yaml"
+    assert write_tune(bench, ["DPO"]) == bench.here / "tune" / "dpo" / "tune.yaml"
+    other = replace(bench, out=tmp_path)
+    for folder, rates in {"out": (0.1, 0.2), "dpo/out": (0.3, 0.4)}.items():
+        trials = [{"number": i, "values": {RATE: rate}} for i, rate in enumerate(rates)]
+        methods = [{"name": "DPO", "winner": 1, "trials": trials}, {"name": "IPO", "winner": None, "trials": trials}]
+        (other.here / "tune" / folder).mkdir(parents=True)
+        (other.here / "tune" / folder / "results.json").write_text(json.dumps({"methods": methods}))
+    assert tuned(other) == {"DPO": {RATE: 0.4}}
 
 
 @pytest.mark.slow
