@@ -119,8 +119,11 @@ def comparisons(
 
 
 def values_table(cells: Cells) -> list[tuple[str, ...]]:
-    """Each method's value on every part, with its side effects."""
+    """Each method's value on every part, with its side effects. Pairs in order are means over prompts with an interval
+    if all runs have them by prompt, else shares of all pairs."""
     parts = parts_of(cells)
+    trained = [reply for runs in cells.values() for reply in runs.values() if "accuracy" in reply]
+    by_prompt = all("ordered" in reply for reply in trained)
     head = ("method", "seeds", *(f"{part} [95%]" for part in parts), "KL, nats", "words", "cut off", ORDERED)
     lines: list[tuple[str, ...]] = [head]
     for method, runs in cells.items():
@@ -129,7 +132,7 @@ def values_table(cells: Cells) -> list[tuple[str, ...]]:
         kl = _mean(every, lambda r: fmean(r["kl"]), "{:.2f}")
         style = _mean(every, lambda r: fmean(r["words"]), "{:.1f}"), _mean(every, lambda r: r["truncated"], "{:.0%}")
         ordered = _mean(every, lambda r: r["accuracy"]["right"] / r["accuracy"]["n"], "{:.1%}")
-        if method in paired(cells):
+        if by_prompt and "accuracy" in every[0]:
             ordered = percent(mean(runs, ORDERED))
         failed = sum("failed" in r for r in every)
         name = method + (f" ({failed} not finite)" if failed else "")

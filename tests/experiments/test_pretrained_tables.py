@@ -75,10 +75,10 @@ def test_held_out_pairs_are_compared_where_all_runs_have_them_by_prompt() -> Non
     assert list(paired(cells)) == ["DPO", "PDPO"]
     (one,) = comparisons(paired(cells), ORDERED)
     assert (one.method, one.baseline, one.gain.value) == ("PDPO", "DPO", 0.25)
-    lines = values_table(cells)
-    assert [line[-1] for line in lines[1:3]] == ["50.0% [0.0%, 100.0%]", "75.0%"]
-    assert lines[3][-1].startswith("75.0% [")
-    assert lines[0][-1] == ORDERED
+    assert [line[-1] for line in values_table(cells)] == [ORDERED, "75.0%", "75.0%", "75.0%"]
+    lines = values_table(paired(cells))
+    assert lines[1][-1] == "50.0% [0.0%, 100.0%]"
+    assert lines[2][-1].startswith("75.0% [")
 
 
 def test_why_compares_interventions_with_pdpo_and_shows_what_the_generator_did(
