@@ -103,7 +103,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         if judge is not None:  # which is not in the repository; one that is here stays
             judge.train(bench.here, bench.base, bench.progress)
         return f"{bench.here}: {facts.read_text(encoding='utf-8').strip()}"
-    if not facts.is_file():
+    if not facts.is_file() or (action in ("run", "room", "tune") and not (bench.here / PAIRS).is_file()):
         remedy = f"python -m {MODULE} prepare --task {bench.task.name}"
         raise DataError(f"no data of task {bench.task.name}", where=str(bench.out), remedy=remedy)
     if action == "tune":

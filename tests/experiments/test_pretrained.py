@@ -371,3 +371,8 @@ def test_prepare_makes_rows_again_of_which_only_the_facts_are_in_the_repository(
     monkeypatch.setattr(RewardModel, "train", lambda model, here, base, progress: None)
     main(["prepare", "--task", "harmless", "--out", str(tmp_path), "--model", str(tmp_path)])
     assert json.loads((tmp_path / "harmless" / "facts.json").read_text(encoding="utf-8")) == {"pairs": 5}
+    words = ["--task", "harmless", "--out", str(tmp_path), "--model", str(tmp_path)]
+    main(["plan", *words])
+    for action in ("run", "room", "tune"):
+        with pytest.raises(SystemExit, match=r"no data of task harmless\n  → python -m .* prepare --task harmless"):
+            main([action, *words])
