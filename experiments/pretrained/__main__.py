@@ -93,9 +93,9 @@ def _setting(text: str) -> tuple[str, float]:
 def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
     """What the action has to show."""
     seeds, split = options.seed or [SCREENING_SEED], options.split
-    facts = bench.here / "facts.json"
+    facts, rows = bench.here / "facts.json", bench.here / PAIRS
     if action == "prepare":
-        if not facts.is_file() or not (bench.here / PAIRS).is_file():  # other rows would be another comparison
+        if not facts.is_file() or not rows.is_file():  # other rows would be another comparison
             bench.here.mkdir(parents=True, exist_ok=True)
             made = bench.task.prepare(bench.here, bench.base, bench.progress)
             facts.write_text(json.dumps(made) + "\n", encoding="utf-8")
@@ -103,7 +103,7 @@ def _done(action: str, bench: Bench, names: Sequence[str], options: Any) -> str:
         if judge is not None:  # which is not in the repository; one that is here stays
             judge.train(bench.here, bench.base, bench.progress)
         return f"{bench.here}: {facts.read_text(encoding='utf-8').strip()}"
-    if not facts.is_file() or (action in ("run", "room", "tune") and not (bench.here / PAIRS).is_file()):
+    if not facts.is_file() or (action in ("run", "room", "tune") and not rows.is_file()):
         remedy = f"python -m {MODULE} prepare --task {bench.task.name}"
         raise DataError(f"no data of task {bench.task.name}", where=str(bench.out), remedy=remedy)
     if action == "tune":

@@ -48,9 +48,9 @@ class Harmless:
         questions = {row["prompt"] for row in tested}
         judged = [row for row in longer if row["prompt"][0]["content"] not in questions]
         write_rows(here / JUDGED, judged)
-        write_rows(here / PAIRS, learned)
         write_rows(here / TRUTHS, truths_of(learned))
         write_rows(here / PROBLEMS, [{"prompt": row["prompt"]} for row in learned])
+        write_rows(here / PAIRS, learned)  # last: where it is, all rows are
         accuracy = self.reward_model.train(here, base, progress)
         return {"pairs": len(learned), "pairs of the judge": len(judged), "reward model": accuracy}
 

@@ -110,18 +110,19 @@ def _surprise(drafts: Sequence[Sequence[Sample]]) -> float:
     return round(-float(sum(x.sum() for x in every)) / sum(map(len, every)), 4)
 
 
-def _ordered(bench: Bench, policy: Policy, context: RunContext) -> dict[str, list[bool]]:
-    """By prompt, whether the implicit reward puts each held-out pair in order. The reference is that of all cells."""
+def _ordered(bench: Bench, policy: Policy, context: RunContext) -> dict[tuple[int, ...], list[bool]]:
+    """By the prompt's tokens, whether the implicit reward puts each held-out pair in order. The reference is that of
+    all cells."""
     records = list(read(str(bench.here / HELDOUT)).records)
     groups = encode(records, context.encoder, Silent()).groups
     if not bench.heldout:
         bench.heldout.extend(_of_reference(policy, groups))
-    found: dict[str, list[bool]] = {}
-    for record, (chosen, rejected) in zip(records, _logratios(policy, groups, bench.heldout), strict=True):
-        found.setdefault(str(record.prompt), []).append(chosen > rejected)
+    found: dict[tuple[int, ...], list[bool]] = {}
+    for group, (chosen, rejected) in zip(groups, _logratios(policy, groups, bench.heldout), strict=True):
+        found.setdefault(tuple(group.prompt.tolist()), []).append(chosen > rejected)
     return found
 
 
-def _accuracy(ordered: Mapping[str, Sequence[bool]]) -> dict[str, int]:
+def _accuracy(ordered: Mapping[Any, Sequence[bool]]) -> dict[str, int]:
     """Held-out pairs, and how many of them are in order."""
     return {"n": sum(map(len, ordered.values())), "right": sum(map(sum, ordered.values()))}
